@@ -1,0 +1,50 @@
+# The words a person types. Everything else is in the notebooks and in the Snakefile.
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lint readme notebooks hooks clean
+
+PYTHON  ?= python3
+profile ?= laptop
+cores   ?= 2
+VENV    := .venv
+BIN     := $(CURDIR)/$(VENV)/bin
+# one thread for each process: the work runs in several processes side by side
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@echo; echo "make reproduce profile=smoke   the whole chain in a few minutes"
+
+setup: $(VENV)/.done  ## create .venv and install the package with all its dependencies
+
+$(VENV)/.done: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("Python %d.%d is too old: 3.11 or newer is needed (make PYTHON=python3.12 ...)" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --rerun-incomplete --nolock --quiet host reason \
+		--config profile=$(profile)
+
+test: setup lint  ## lint, pytest and the tests within the notebooks
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print
+
+lint: setup  ## ruff over notebooks and tests
+	$(BIN)/ruff check --quiet .
+
+notebooks: setup  ## run the library notebooks anew, export the modules, write README.md
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev_export
+	$(THREADS) TQDM_DISABLE=1 PATH="$(BIN):$$PATH" $(BIN)/jupyter execute --inplace --kernel_name=python3 nbs/*.ipynb
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev_clean
+	$(MAKE) readme
+
+readme: setup  ## README.md from nbs/index.ipynb
+	PATH="$(BIN):$$PATH" $(BIN)/jupyter nbconvert --log-level=WARN --to markdown nbs/index.ipynb --output-dir . --output README.md
+
+hooks: setup  ## install nbdev's git hooks in this clone (clean notebooks on commit and merge)
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev_install_hooks
+
+clean:  ## forget all runs; tables/ and figures/ stay
+	rm -rf runs .snakemake

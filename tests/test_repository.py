@@ -1,0 +1,129 @@
+"""The repository agrees with itself: dependencies, exports, notebooks, README, profiles."""
+
+import configparser
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import papermill
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = sorted((ROOT / "nbs").glob("*.ipynb"))
+EXPERIMENTS = sorted((ROOT / "nbs" / "experiments").glob("*.ipynb"))
+BIN = Path(sys.executable).parent
+
+
+def cells(notebook, kind):
+    return [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == kind]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def name(notebook):
+    return notebook.stem
+
+
+def test_dependencies_are_the_same_in_all_three_files():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "settings.ini")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    in_settings = settings["DEFAULT"]["requirements"].split()
+    development = settings["DEFAULT"]["dev_requirements"].split()
+    assert in_settings == project["dependencies"]
+    assert development == project["optional-dependencies"]["dev"]
+    assert [*in_settings, *development, "--editable ."] == next(d["pip"] for d in conda if isinstance(d, dict))
+    assert f"python{project['requires-python']}" in conda
+    assert project["requires-python"] == f">={settings['DEFAULT']['min_python']}"
+
+
+def test_export_and_clean_leave_no_difference(tmp_path):
+    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for file in filter(None, listed.split("\0")):
+        if (ROOT / file).is_file():
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, tmp_path / file)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert tmp_path / "xyield" / "alloys.py" in before
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    for command in ("nbdev_export", "nbdev_clean"):
+        subprocess.run([BIN / command], cwd=tmp_path, check=True, env=environment)
+    after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    changed = [str(p.relative_to(tmp_path)) for p in before.keys() | after.keys() if before.get(p) != after.get(p)]
+    assert not changed
+
+
+def test_readme_is_the_index_notebook(tmp_path):
+    index = ROOT / "nbs" / "index.ipynb"
+    where = ["--output-dir", tmp_path, "--output", "README.md"]
+    subprocess.run([BIN / "jupyter", "nbconvert", "--to", "markdown", index, *where], check=True, capture_output=True)
+    assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("notebook", LIBRARY + EXPERIMENTS, ids=name)
+def test_notebook_opens_with_title_and_purpose_and_runs_on_python3(notebook):
+    title, _, purpose, *_ = source(cells(notebook, "markdown")[0]).splitlines()
+    assert title.startswith("# ")
+    assert purpose.startswith("> ")
+    assert json.loads(notebook.read_text())["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize("notebook", LIBRARY, ids=name)
+def test_library_notebook_is_shown_as_run_without_errors_or_warnings(notebook):
+    code = [c for c in cells(notebook, "code") if "#| hide" not in source(c)]
+    outputs = [o for c in code for o in c["outputs"]]
+    assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+    assert len(json.dumps(outputs)) < 400_000
+    if notebook.stem != "00_project":
+        assert outputs, "no cell of it was run"
+
+
+@pytest.mark.parametrize("notebook", LIBRARY, ids=name)
+def test_exported_cells_are_short(notebook):
+    exported = [source(c) for c in cells(notebook, "code") if source(c).startswith("#| export")]
+    assert max((text.count("\n") + 1 for text in exported), default=0) <= 60
+
+
+@pytest.mark.parametrize("notebook", EXPERIMENTS, ids=name)
+def test_experiment_is_stored_without_outputs_and_exports_nothing(notebook):
+    for cell in cells(notebook, "code"):
+        assert not cell["outputs"]
+        assert "#| export" not in source(cell)
+    assert [c for c in cells(notebook, "code") if "parameters" in c["metadata"].get("tags", [])]
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yml")), ids=name)
+def test_profile_sets_only_parameters_that_its_notebooks_have(profile):
+    settings = yaml.safe_load(profile.read_text())
+    assert {"output", *map(name, EXPERIMENTS)} == set(settings)
+    for notebook in EXPERIMENTS:
+        known = papermill.inspect_notebook(str(notebook))
+        assert set(settings[notebook.stem]) <= set(known)
+
+
+@pytest.mark.parametrize("sidecar", sorted(ROOT.glob("tables/*.json")) + sorted(ROOT.glob("figures/*.json")), ids=name)
+def test_committed_artefact_is_complete_and_not_from_the_smoke_profile(sidecar):
+    content = json.loads(sidecar.read_text())
+    assert content["profile"] != "smoke"
+    assert content["commit"] and "+changes" not in content["commit"]
+    assert (sidecar.parent / content["artefact"]).is_file()
+    assert sidecar.with_suffix(".md").is_file() or sidecar.with_suffix(".png").is_file()
+
+
+def test_there_are_committed_artefacts():
+    assert (ROOT / "tables" / "tab02_few_shot.csv").is_file()
+    assert (ROOT / "figures" / "figa05_representation.png").is_file()
+
+
+def test_simulator_does_not_import_torch():
+    code = "import sys, xyield.simulator; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
