@@ -37,14 +37,30 @@ def parameters(notebook, **more):
 
 
 ALLOYS = modules("alloys", "measurements", "simulator", "featurization", "models", "training")
+METHODS = modules("sparsity", "handtune", "birpt", "protocols", "paper")
+PRETRAINED = expand(f"{EXECUTED}/pretrain-{{task}}.ipynb", task=TASKS)
+
+EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
+    "tab03_cross_validation": (ALLOYS + METHODS + PRETRAINED, table("tab03_cross_validation")),
+    "tab04_alloys": (ALLOYS + METHODS + PRETRAINED, table("tab04_alloys")),
+    "birpt_search": (ALLOYS + METHODS + PRETRAINED, table("birpt_search")),
+    "ablations": (
+        ALLOYS + METHODS + PRETRAINED,
+        table("taba09_masks") + table("taba10_gamma") + table("taba11_mask_rate"),
+    ),
+    # these two show Table 2's runs
+    "fig03_temperature": (ALLOYS + METHODS + [f"{EXECUTED}/tab02_few_shot.ipynb"], figure("fig03_temperature")),
+    "figa04_layers": (ALLOYS + METHODS + [f"{EXECUTED}/tab02_few_shot.ipynb"], figure("figa04_layers")),
+    "model_width": (ALLOYS + METHODS, table("model_width")),
+    "figa05_representation": (modules("alloys", "featurization", "paper"), figure("figa05_representation")),
+}
 
 
 rule all:
     input:
         table("tab02_few_shot"),
         table("tab02_momentum"),
-        table("model_width"),
-        figure("figa05_representation"),
+        [artefacts for _, artefacts in EXPERIMENTS.values()],
     default_target: True
 
 
@@ -56,16 +72,14 @@ rule pretrain:
         executed=f"{EXECUTED}/pretrain-{{task}}.ipynb",
     params:
         notebook=lambda wildcards: parameters("pretrain", task=wildcards.task),
-    priority: 1
+    priority: 2
     script:
         "execute.py"
 
 
 rule tab02:
     input:
-        ALLOYS,
-        modules("protocols", "paper"),
-        expand(f"{EXECUTED}/pretrain-{{task}}.ipynb", task=TASKS),
+        ALLOYS + METHODS + PRETRAINED,
         notebook="nbs/experiments/tab02_few_shot.ipynb",
     output:
         table("tab02_{variant}"),
@@ -76,35 +90,25 @@ rule tab02:
             profile=PROFILE,
             output=OUTPUT,
             name=f"tab02_{wildcards.variant}",
-            tasks=TASKS,
             momentum=MOMENTUM[wildcards.variant],
         ),
+    priority: 1
     script:
         "execute.py"
 
 
-rule model_width:
-    input:
-        ALLOYS,
-        modules("protocols", "paper"),
-        notebook="nbs/experiments/model_width.ipynb",
-    output:
-        table("model_width"),
-        executed=f"{EXECUTED}/model_width.ipynb",
-    params:
-        notebook=parameters("model_width", profile=PROFILE, output=OUTPUT),
-    script:
-        "execute.py"
+for experiment, (needed, left) in EXPERIMENTS.items():
 
-
-rule figa05_representation:
-    input:
-        modules("alloys", "featurization", "paper"),
-        notebook="nbs/experiments/figa05_representation.ipynb",
-    output:
-        figure("figa05_representation"),
-        executed=f"{EXECUTED}/figa05_representation.ipynb",
-    params:
-        notebook=parameters("figa05_representation", profile=PROFILE, output=OUTPUT),
-    script:
-        "execute.py"
+    rule:
+        name:
+            experiment
+        input:
+            needed,
+            notebook=f"nbs/experiments/{experiment}.ipynb",
+        output:
+            left,
+            executed=f"{EXECUTED}/{experiment}.ipynb",
+        params:
+            notebook=parameters(experiment, profile=PROFILE, output=OUTPUT),
+        script:
+            "execute.py"

@@ -33,9 +33,10 @@ def test_table2_is_complete(smoke):
     table = pd.read_csv(smoke / "smoke" / "tables" / "tab02_few_shot.csv")
     assert list(table) == ["task", "fraction", "method", "metric", "selection", "ours_mean", "ours_ci95", "paper_mean",
                            "paper_ci95", "n_repeats"]
-    assert table.groupby("selection").size().to_dict() == {"best": 8, "last": 8}
+    assert table.groupby("selection").size().to_dict() == {"best": 16, "last": 16}
     assert table["n_repeats"].eq(2).all()
-    assert table.notna().all(axis=None)
+    assert table.drop(columns=["paper_mean", "paper_ci95"]).notna().all(axis=None)
+    assert table["paper_mean"].isna().equals(table["method"] == "handtune")  # the paper has it for images only
     best, last = (table[table["selection"] == s].reset_index() for s in ("best", "last"))
     assert (best["ours_mean"] <= last["ours_mean"])[best["metric"] == "mse"].all()
     assert (best["ours_mean"] >= last["ours_mean"])[best["metric"] == "accuracy"].all()
@@ -43,7 +44,10 @@ def test_table2_is_complete(smoke):
 
 def test_artefacts_say_where_they_come_from(smoke):
     sidecars = list((smoke / "smoke").glob("*/*.json"))
-    assert {s.stem for s in sidecars} == {"tab02_few_shot", "tab02_momentum", "model_width", "figa05_representation"}
+    assert {s.stem for s in sidecars} == {
+        "tab02_few_shot", "tab02_momentum", "tab03_cross_validation", "tab04_alloys", "birpt_search", "taba09_masks",
+        "taba10_gamma", "taba11_mask_rate", "model_width", "fig03_temperature", "figa04_layers",
+        "figa05_representation"}
     for sidecar in sidecars:
         content = json.loads(sidecar.read_text())
         assert content["profile"] == "smoke"
@@ -62,7 +66,7 @@ def test_second_run_does_nothing(root, smoke):
 
 def test_no_run_is_repeated_when_a_table_is_made_again(root, smoke):
     rows = {p: p.stat().st_mtime_ns for p in smoke.rglob("rows/*.json")}
-    assert len(rows) == 2 * 2 * 2 * 2 * 2  # tasks, fractions, methods, repeats, with and without momentum
+    assert len(rows) >= 2 * 2 * 4 * 2 * 2  # tasks, fractions, methods, repeats, with and without momentum
     table = smoke / "smoke" / "tables" / "tab02_few_shot.csv"
     before = table.read_text()
     table.unlink()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRETRAIN', 'TRANSFER', 'N_HELDOUT', 'Schedule', 'make_optimizer', 'epoch_batches', 'save_network', 'load_network',
-           'resolve_device', 'torch_threads', 'predict', 'fit', 'as_tensors', 'Pretraining', 'pretraining_data',
-           'pretrained', 'NoPretraining', 'PretrainTransfer']
+           'resolve_device', 'torch_threads', 'predict', 'train_epoch', 'fit', 'as_tensors', 'Pretraining',
+           'pretraining_data', 'stored_networks', 'fit_simulated', 'pretrained', 'NoPretraining', 'PretrainTransfer']
 
 # %% ../nbs/05_training.ipynb #7f421632
 import dataclasses
@@ -158,6 +158,26 @@ def predict(
     model.train(training)
     return outputs
 
+# %% ../nbs/05_training.ipynb #d6633eb2
+def train_epoch(
+    model: AlloyCNN,
+    images: torch.Tensor,  # [n, 2, 9, 18]
+    targets: torch.Tensor,  # [n]
+    batches: list[np.ndarray],  # as from `epoch_batches`
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+) -> np.ndarray:  # [replicates]: mean training loss
+    "One pass over `batches`, one gradient step for each."
+    model.train()
+    total = torch.zeros(model.replicates, device=images.device)
+    for index in map(torch.from_numpy, batches):
+        losses = task.loss(model(images[index]), targets[index])
+        optimizer.zero_grad()
+        losses.sum().backward()
+        optimizer.step()
+        total += losses.detach() * len(index)
+    return (total / sum(map(len, batches))).cpu().numpy()
+
 # %% ../nbs/05_training.ipynb #76fffc42
 def fit(
     model: AlloyCNN,  # trained in place
@@ -168,6 +188,7 @@ def fit(
     schedule: Schedule,
     seeds: list[int],  # of the batch order, one a replicate
     evaluate=None,  # called with the model after each epoch; returns a dict of arrays [replicates] for the history
+    epoch_function=train_epoch,  # another one for methods whose step is not the plain one
     progress_path: Path | None = None,  # where to keep the state between epochs, to go on after an interruption
     label: str = "training",  # of the progress bar
     threads: int = 1,
@@ -184,8 +205,8 @@ def fit(
     with torch_threads(threads), tqdm(range(done, schedule.epochs), initial=done, total=schedule.epochs, desc=label,
                                       mininterval=1, leave=False) as epochs:
         for epoch in epochs:
-            loss = _train_epoch(model, images, targets, epoch_batches(support, seeds, epoch, schedule.batch_size),
-                                task, optimizer)
+            batches = epoch_batches(support, seeds, epoch, schedule.batch_size)
+            loss = epoch_function(model, images, targets, batches, task, optimizer)
             if not np.isfinite(loss).all():
                 raise FloatingPointError(f"{label}: the loss of replicate {np.flatnonzero(~np.isfinite(loss))[0]} "
                                          f"is {loss[~np.isfinite(loss)][0]} in epoch {epoch}")
@@ -197,20 +218,6 @@ def fit(
     if progress_path:
         Path(progress_path).unlink(missing_ok=True)
     return {name: np.stack(values) for name, values in history.items()}
-
-
-def _train_epoch(model, images, targets, batches, task, optimizer):
-    "One pass over `batches`; the mean loss of each replicate."
-    model.train()
-    total = torch.zeros(model.replicates, device=images.device)
-    for index in batches:
-        index = torch.from_numpy(index).to(images.device)
-        losses = task.loss(model(images[index]), targets[index])
-        optimizer.zero_grad()
-        losses.sum().backward()
-        optimizer.step()
-        total += losses.detach() * len(index)
-    return (total / sum(map(len, batches))).cpu().numpy()
 
 # %% ../nbs/05_training.ipynb #9875195d
 def as_tensors(
@@ -241,30 +248,45 @@ def pretraining_data(config: Pretraining) -> tuple[torch.Tensor, torch.Tensor, t
     samples = (simulated_sample(n, seed, config.elements) for seed, n in enumerate((config.n_simulated, N_HELDOUT)))
     return tuple(tensor for sample in samples for tensor in as_tensors(sample, config.layout))
 
+# %% ../nbs/05_training.ipynb #de547eea
+def _checkpoint(config: dict, *seeds: int) -> Path:
+    "Where the network that `config` and `seeds` determine is kept."
+    key = run_key(config | {"seeds": seeds})
+    return runs_dir() / "checkpoints" / f"{config['kind']}-{config['task']}-{key}.safetensors"
 
-def _checkpoint(task: Task, config: Pretraining, *seeds: int) -> Path:
-    "Where the network of `task`, `config` and `seeds` is kept."
-    code = code_version("alloys", "simulator", "featurization", "models", "training")
-    key = run_key(dataclasses.asdict(config) | {"task": task.name, "seeds": seeds, "code": code})
-    return runs_dir() / "checkpoints" / f"pretrained-{task.name}-{key}.safetensors"
 
-# %% ../nbs/05_training.ipynb #fa7399f2
-def _pretrain(task, config, seeds, device, threads):
-    "Train the networks of `seeds` together and write one checkpoint each."
-    began = time.perf_counter()
-    model = new_networks(task.n_outputs, seeds, config.architecture).to(resolve_device(device))
+def stored_networks(
+    config: dict,  # all that determines the networks but their seeds; has "kind", "task" and "architecture"
+    seeds: list[int],  # one a replicate; a repeated seed gives copies of one network
+    train,  # called with the missing seeds and a progress path; returns their stack and its history
+) -> tuple[AlloyCNN, list[dict]]:  # the stack; for each network its configuration, `seconds` and `history`
+    "Networks from their checkpoints where they exist; the missing ones are trained, together."
+    missing = [s for s in sorted(set(seeds)) if not _checkpoint(config, s).with_suffix(".json").is_file()]
+    if missing:
+        began = time.perf_counter()
+        model, history = train(missing, _checkpoint(config, *missing).with_suffix(".progress"))
+        seconds = (time.perf_counter() - began) / len(missing)
+        for i, (seed, single) in enumerate(zip(missing, unstack(model.cpu()), strict=True)):
+            curves = {name: values[:, i].tolist() for name, values in history.items()}
+            info = {"seed": seed, "seconds": seconds, "history": curves}
+            save_network(_checkpoint(config, seed), single, config | info)
+    networks, infos = zip(*(load_network(_checkpoint(config, s)) for s in seeds), strict=True)
+    return stack(list(networks)), list(infos)
+
+# %% ../nbs/05_training.ipynb #b0743ee6
+def fit_simulated(
+    model: AlloyCNN,  # trained in place
+    task: Task,
+    config: Pretraining,
+    schedule: Schedule,
+    seeds: list[int],  # of the batch order, one a replicate
+    **options,  # of `fit`
+) -> dict[str, np.ndarray]:  # the history, with the metric on held-out simulated alloys as "heldout"
+    "Train on the simulated sample of `config`."
     images, strengths, heldout_images, heldout_strengths = pretraining_data(config)
-    heldout_targets = task.target(heldout_strengths)[:, None].expand(-1, len(seeds))
-    history = fit(
-        model, images, strengths, np.tile(np.arange(len(images)), (len(seeds), 1)), task, config.schedule, seeds,
-        evaluate=lambda m: {"heldout": task.metric(predict(m, heldout_images).cpu(), heldout_targets)},
-        progress_path=_checkpoint(task, config, *seeds).with_suffix(".progress"), label=f"pretraining, {task.name}",
-        threads=threads)
-    seconds = (time.perf_counter() - began) / len(seeds)
-    for i, (seed, single) in enumerate(zip(seeds, unstack(model.cpu()), strict=True)):
-        curves = {name: values[:, i].tolist() for name, values in history.items()}
-        info = {"task": task.name, "seed": seed, "seconds": seconds, "history": curves}
-        save_network(_checkpoint(task, config, seed), single, dataclasses.asdict(config) | info)
+    targets = task.target(heldout_strengths)[:, None].expand(-1, len(seeds))
+    return fit(model, images, strengths, np.tile(np.arange(len(images)), (len(seeds), 1)), task, schedule, seeds,
+               evaluate=lambda m: {"heldout": task.metric(predict(m, heldout_images).cpu(), targets)}, **options)
 
 
 def pretrained(
@@ -275,11 +297,15 @@ def pretrained(
     threads: int = 1,
 ) -> tuple[AlloyCNN, list[dict]]:  # the stacked networks; for each the configuration, `seconds` and `history`
     "Networks pretrained on simulated alloys, from their checkpoints where they exist."
-    missing = [s for s in sorted(set(seeds)) if not _checkpoint(task, config, s).with_suffix(".json").is_file()]
-    if missing:
-        _pretrain(task, config, missing, device, threads)
-    networks, infos = zip(*(load_network(_checkpoint(task, config, s)) for s in seeds), strict=True)
-    return stack(list(networks)).to(resolve_device(device)), list(infos)
+    def train(missing, progress_path):
+        model = new_networks(task.n_outputs, missing, config.architecture).to(resolve_device(device))
+        return model, fit_simulated(model, task, config, config.schedule, missing, progress_path=progress_path,
+                                    label=f"pretraining, {task.name}", threads=threads)
+
+    code = code_version("alloys", "simulator", "featurization", "models", "training")
+    key = dataclasses.asdict(config) | {"kind": "pretrained", "task": task.name, "code": code}
+    model, infos = stored_networks(key, seeds, train)
+    return model.to(resolve_device(device)), infos
 
 # %% ../nbs/05_training.ipynb #d7d6bb44
 @dataclass(frozen=True)

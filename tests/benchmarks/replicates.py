@@ -1,0 +1,73 @@
+"""Ten networks together against ten one by one, and a Bi-RPT step against a plain one: ratios within one run.
+
+    python tests/benchmarks/replicates.py
+"""
+
+import dataclasses
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+
+from xyield.birpt import BiRPT, _State
+from xyield.measurements import measurements
+from xyield.models import TASKS, new_networks
+from xyield.simulator import simulated_sample
+from xyield.training import (
+    PRETRAIN,
+    TRANSFER,
+    Pretraining,
+    as_tensors,
+    epoch_batches,
+    make_optimizer,
+    torch_threads,
+    train_epoch,
+)
+
+REPLICATES, STEPS, REPEATS = 10, 30, 3
+TASK = TASKS["regression"]
+
+
+def seconds_per_step(epoch_of, data, schedule, n_networks):
+    "The best of several timings of one training step of a stack of `n_networks`."
+    images, strengths = data
+    seeds = list(range(n_networks))
+    model = new_networks(TASK.n_outputs, seeds)
+    optimizer, _ = make_optimizer(model.parameters(), schedule)
+    epoch = epoch_of(model, seeds)
+    support = np.tile(np.arange(STEPS * schedule.batch_size), (n_networks, 1)) % len(images)
+    timings = []
+    for i in range(REPEATS + 1):  # the first warms up
+        batches = epoch_batches(support, seeds, i, schedule.batch_size)
+        began = time.perf_counter()
+        epoch(model, images, strengths, batches, TASK, optimizer)
+        timings.append((time.perf_counter() - began) / STEPS)
+    return min(timings[1:])
+
+
+def main():
+    simulated, measured = as_tensors(simulated_sample(2000)), as_tensors(measurements())
+    birpt = BiRPT(Pretraining(n_simulated=2000), lower_every=1)
+    sparse_lower = dataclasses.replace(birpt, lower_every=BiRPT().lower_every)
+    cases = {
+        "pretraining": (lambda model, seeds: train_epoch, simulated, PRETRAIN),
+        "transfer": (lambda model, seeds: train_epoch, measured, TRANSFER),
+        "Bi-RPT, lower level every step": (lambda m, s: _State(birpt, m, TASK, s).epoch, measured, TRANSFER),
+        f"Bi-RPT, every {sparse_lower.lower_every} steps": (
+            lambda m, s: _State(sparse_lower, m, TASK, s).epoch, measured, TRANSFER),
+    }
+    rows = []
+    with torch_threads(1):
+        for name, case in cases.items():
+            alone, together = seconds_per_step(*case, 1), seconds_per_step(*case, REPLICATES)
+            rows.append({"step": name, "1 network (ms)": 1e3 * alone, f"{REPLICATES} together (ms)": 1e3 * together,
+                         "speed-up of stacking": REPLICATES * alone / together})
+    table = pd.DataFrame(rows)
+    plain = table.set_index("step")[f"{REPLICATES} together (ms)"]
+    table["times a pretraining step"] = (plain / plain["pretraining"]).to_numpy()
+    print(f"torch {torch.__version__}, one thread\n{table.round(2).to_string(index=False)}")
+
+
+if __name__ == "__main__":
+    main()
