@@ -66,7 +66,7 @@ rule all:
 
 rule pretrain:
     input:
-        ALLOYS,
+        ALLOYS + modules("sparsity", "handtune"),
         notebook="nbs/experiments/pretrain.ipynb",
     output:
         executed=f"{EXECUTED}/pretrain-{{task}}.ipynb",
