@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 import xyield
 from .alloys import PALETTE
-from .design_space import as_stretch, strengths, two_parameters
+from .design_space import as_stretch, percentages, strengths, two_parameters
 from .measurements import MPEA_SHA256, measurements
 from .project import atomic_path, code_version, runs_dir, write_json
 from .simulator import ELEMENTS, DesignSpace, simulated_sample, temperature_grid
@@ -60,16 +60,16 @@ def shard_schema(
 # %% ../nbs/02d_release.ipynb #b4dd0e3f
 def _tables(part, schema):
     "The rows of a shard, a row group at a time."
-    about, space = json.loads(schema.metadata[b"xyield"]), DesignSpace()
+    about = json.loads(schema.metadata[b"xyield"])
     for begin in range(0, len(part), ROW_GROUP):
         piece = part[begin : begin + ROW_GROUP]
-        percent = np.rint(space.compositions(np.asarray(piece)) * 100).astype(np.uint8).T
         if about["content"] == "parameters":
             values = two_parameters(piece, about["elements"], np.float32)
         else:
             values = strengths(about["temperatures"], piece, about["elements"])
         reals = [v.astype(f.type.to_pandas_dtype(), copy=False) for v, f in zip(values, list(schema)[12:], strict=True)]
-        yield pa.table([np.asarray(piece, dtype=np.int32), *percent, *reals], schema=schema)
+        index = np.arange(piece.start, piece.stop, dtype=np.int32)
+        yield pa.table([index, *percentages(piece), *reals], schema=schema)
 
 
 def write_shard(
@@ -294,7 +294,8 @@ Version {xyield.__version__}. Columns are described in `croissant.json`; units a
 | part | rows | what |
 |---|---|---|
 | `measured.parquet` | {len(measured):,} | measured alloys at a temperature; {measured["system"].nunique()} systems, \
-{measured["temperature"].min():.0f} to {measured["temperature"].max():.0f} K, at most {measured["yield_strength"].max():.2f} GPa |
+{measured["temperature"].min():.0f} to {measured["temperature"].max():.0f} K, \
+at most {measured["yield_strength"].max():.2f} GPa |
 | `simulated.parquet` | {len(simulated):,} | simulated points, drawn uniformly from {space:,} alloys × {coarse} \
 temperatures |
 | `design_space/` | {held:,} of {space:,} | every simulated alloy, {len(shards)} files, {size:,.0f} MB |
