@@ -45,6 +45,10 @@ rule all:
         table("tab02_momentum"),
         table("model_width"),
         figure("figa05_representation"),
+        figure("fig02_distributions"),
+        table("taba13_datasets"),
+        table("screening"),
+        figure("screening"),
     default_target: True
 
 
@@ -108,3 +112,73 @@ rule figa05_representation:
         notebook=parameters("figa05_representation", profile=PROFILE, output=OUTPUT),
     script:
         "execute.py"
+
+
+rule fig02_distributions:
+    input:
+        modules("alloys", "measurements", "simulator", "paper"),
+        notebook="nbs/experiments/fig02_distributions.ipynb",
+    output:
+        figure("fig02_distributions"),
+        executed=f"{EXECUTED}/fig02_distributions.ipynb",
+    params:
+        notebook=parameters("fig02_distributions", profile=PROFILE, output=OUTPUT),
+    script:
+        "execute.py"
+
+
+rule taba13_datasets:
+    input:
+        modules("alloys", "measurements", "simulator", "design_space", "paper"),
+        notebook="nbs/experiments/taba13_datasets.ipynb",
+    output:
+        table("taba13_datasets"),
+        executed=f"{EXECUTED}/taba13_datasets.ipynb",
+    params:
+        notebook=parameters("taba13_datasets", profile=PROFILE, output=OUTPUT),
+    script:
+        "execute.py"
+
+
+rule screening:
+    input:
+        ALLOYS,
+        modules("kernel", "design_space", "paper"),
+        f"{EXECUTED}/pretrain-regression.ipynb",
+        notebook="nbs/experiments/screening.ipynb",
+    output:
+        table("screening"),
+        figure("screening"),
+        executed=f"{EXECUTED}/screening.ipynb",
+    params:
+        notebook=parameters("screening", profile=PROFILE, output=OUTPUT),
+    script:
+        "execute.py"
+
+
+# The data themselves, on request: `snakemake --cores 2 release`. A shard is a file, so a cluster can share them.
+SHARDS = int(config.get("shards", 32))
+RELEASE = f"{RUNS}/{PROFILE}/release"
+
+
+rule shard:
+    input:
+        modules("alloys", "simulator", "kernel", "design_space", "release"),
+    output:
+        f"{RELEASE}/design_space/part-{{i}}-of-{SHARDS:04d}.parquet",
+    params:
+        number=lambda wildcards: int(wildcards.i),
+    shell:
+        f"xyield release --out {RELEASE} --shards {SHARDS} --only {{params.number}}"
+
+
+rule release:
+    input:
+        expand(rules.shard.output, i=[f"{i:04d}" for i in range(SHARDS)]),
+    output:
+        f"{RELEASE}/croissant.json",
+        f"{RELEASE}/DATASHEET.md",
+        f"{RELEASE}/measured.parquet",
+        f"{RELEASE}/simulated.parquet",
+    shell:
+        f"xyield release --out {RELEASE} --describe"

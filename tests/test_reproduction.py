@@ -43,7 +43,9 @@ def test_table2_is_complete(smoke):
 
 def test_artefacts_say_where_they_come_from(smoke):
     sidecars = list((smoke / "smoke").glob("*/*.json"))
-    assert {s.stem for s in sidecars} == {"tab02_few_shot", "tab02_momentum", "model_width", "figa05_representation"}
+    assert {s.stem for s in sidecars} == {
+        "tab02_few_shot", "tab02_momentum", "model_width", "figa05_representation", "fig02_distributions",
+        "taba13_datasets", "screening"}
     for sidecar in sidecars:
         content = json.loads(sidecar.read_text())
         assert content["profile"] == "smoke"

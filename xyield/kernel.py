@@ -106,7 +106,7 @@ _BURGERS = (np.sqrt(3) / 2) ** 3 * 2  # b³ of a unit mean volume
 @njit(**_compile)
 def _parameters(first, n, of, kelvin_per_ev, tau_y0, theta, work, guess):
     "τ_y0 (GPa) and θ (K) of n alloys, into tau_y0[n] and theta[n]; work is [5, BATCH] scratch."
-    volume, c11, c12, c44, misfit = work[0, :n], work[1, :n], work[2, :n], work[3, :n], work[4, :n]
+    volume, c11, c12, c44, misfit = work[0][:n], work[1][:n], work[2][:n], work[3][:n], work[4][:n]
     _averages(first, n, of, volume, c11, c12, c44, misfit)
     for j in range(n):
         mu = math.sqrt(c44[j] * (c11[j] - c12[j]) / 2)
@@ -143,7 +143,7 @@ def parameters(
         work, guess = np.empty((7, BATCH)), np.empty(BATCH, np.float32)
         for begin in range(s * stretch, min(n, (s + 1) * stretch), BATCH):
             size = min(BATCH, n - begin)
-            _parameters(first + begin, size, of, scale, work[5, :size], work[6, :size], work, guess)
+            _parameters(first + begin, size, of, scale, work[5][:size], work[6][:size], work, guess)
             tau_y0[begin : begin + size] = work[5, :size]
             theta[begin : begin + size] = work[6, :size]
 
@@ -207,13 +207,14 @@ def strengths(
         work, guess = np.empty((12, BATCH)), np.empty(BATCH, np.float32)
         for begin in range(s * stretch, min(n, (s + 1) * stretch), BATCH):
             size = min(BATCH, n - begin)
-            w = work[:, :size]
-            _parameters(first + begin, size, of, scale, w[5], w[6], work, guess)
-            ends = _start(w[5], w[6], taylor, kelvin, w[7], w[8], w[9], w[10], w[11], guess[:size])
+            tau_y0, theta, low, slope = work[5][:size], work[6][:size], work[7][:size], work[8][:size]
+            high, factor, switch, strength = work[9][:size], work[10][:size], work[11][:size], work[0][:size]
+            _parameters(first + begin, size, of, scale, tau_y0, theta, work, guess)
+            ends = _start(tau_y0, theta, taylor, kelvin, low, slope, high, factor, switch, guess[:size])
             for t in range(len(kelvin)):
-                _row(t, kelvin, power, ends[0], ends[1], w[7], w[8], w[9], w[11], w[0])
-                out[t, begin : begin + size] = w[0]
-                _advance(t, kelvin, uniform, w[7], w[6], w[9], w[10])
+                _row(t, kelvin, power, ends[0], ends[1], low, slope, high, switch, strength)
+                out[t, begin : begin + size] = strength
+                _advance(t, kelvin, uniform, low, theta, high, factor)
 
 # %% ../nbs/02b_kernel.ipynb #cf666700
 @njit(**_compile)
@@ -271,15 +272,16 @@ def reduce(
         work, guess, which = np.empty((12, BATCH)), np.empty(BATCH, np.float32), np.empty(BATCH, np.int32)
         for begin in range(s * stretch, min(n, (s + 1) * stretch), BATCH):
             size = min(BATCH, n - begin, (s + 1) * stretch - begin)
-            w = work[:, :size]
-            _parameters(first + begin, size, of, scale, w[5], w[6], work, guess)
-            ends = _start(w[5], w[6], taylor, kelvin, w[7], w[8], w[9], w[10], w[11], guess[:size])
+            tau_y0, theta, low, slope = work[5][:size], work[6][:size], work[7][:size], work[8][:size]
+            high, factor, switch, strength = work[9][:size], work[10][:size], work[11][:size], work[0][:size]
+            _parameters(first + begin, size, of, scale, tau_y0, theta, work, guess)
+            ends = _start(tau_y0, theta, taylor, kelvin, low, slope, high, factor, switch, guess[:size])
             for t in range(len(kelvin)):
-                _row(t, kelvin, power, ends[0], ends[1], w[7], w[8], w[9], w[11], w[0])
-                _summarise(w[0], sums[s, t], thresholds, above[s, t])
+                _row(t, kelvin, power, ends[0], ends[1], low, slope, high, switch, strength)
+                _summarise(strength, sums[s, t], thresholds, above[s, t])
                 if counts.shape[2] > 1:
-                    _count(w[0], bins_per_gpa, counts[s, t], which)
-                _advance(t, kelvin, uniform, w[7], w[6], w[9], w[10])
+                    _count(strength, bins_per_gpa, counts[s, t], which)
+                _advance(t, kelvin, uniform, low, theta, high, factor)
 
 # %% ../nbs/02b_kernel.ipynb #88aa3221
 @njit(parallel=True, **_compile)
