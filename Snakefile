@@ -178,6 +178,7 @@ rule release:
     output:
         f"{RELEASE}/croissant.json",
         f"{RELEASE}/DATASHEET.md",
+        f"{RELEASE}/SHA256SUMS",
         f"{RELEASE}/measured.parquet",
         f"{RELEASE}/simulated.parquet",
     shell:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -38,9 +39,9 @@ def made(tmp_path_factory):
 
 def test_every_reader_sees_the_same_and_it_is_the_simulator(made):
     files = str(made / "design_space" / "*.parquet")
-    query = """SELECT "index", 3.067 * tau_y0 * CASE WHEN 1 - pow(1300 / theta, 2.0/3) >= 0.5
-               THEN 1 - pow(1300 / theta, 2.0/3) ELSE exp(-1300 / theta / 0.55) END AS strength
-               FROM '{}' ORDER BY "index" """.format(files)
+    query = f"""SELECT "index", 3.067 * tau_y0 * CASE WHEN 1 - pow(1300 / theta, 2.0/3) >= 0.5
+                THEN 1 - pow(1300 / theta, 2.0/3) ELSE exp(-1300 / theta / 0.55) END AS strength
+                FROM '{files}' ORDER BY "index" """
     by_duckdb = duckdb.sql(query).df()
     expected = yield_strength(DesignSpace().compositions(by_duckdb["index"]), 1300.0)
     np.testing.assert_allclose(by_duckdb["strength"], expected, rtol=1e-5)
@@ -78,7 +79,7 @@ def test_shards_cover_the_space_without_overlap():
     for n in (1, 7, 32):
         ranges = shard_ranges(n)
         assert ranges[0].start == 0 and ranges[-1].stop == len(DesignSpace())
-        assert all(a.stop == b.start for a, b in zip(ranges, ranges[1:], strict=False))
+        assert all(a.stop == b.start for a, b in pairwise(ranges))
 
 
 def truncate(path):
@@ -134,7 +135,7 @@ def test_full_disk_leaves_what_is_complete_and_the_next_run_goes_on(tmp_path, mo
             yield table
 
     monkeypatch.setattr(xyield.release, "_tables", fails_in_the_second)
-    with pytest.raises(OSError, match="no space left for .*; 1 of 3 shards are complete"):
+    with pytest.raises(OSError, match=r"no space left for .*; 1 of 3 shards are complete"):
         write_shards(tmp_path, MANY, [1, 2, 3])
     assert [p.name for p in tmp_path.iterdir()] == ["part-0001-of-4000.parquet"]
     monkeypatch.setattr(xyield.release, "_tables", original)
@@ -161,7 +162,8 @@ def test_interrupted_command_leaves_whole_shards_and_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    (["--only", "4000"], "expected 0 to 3999"), (["--only", "1-3,2"], "overlap in 2"), (["--only", "x"], "shards are 'x'"),
+    (["--only", "4000"], "expected 0 to 3999"), (["--only", "1-3,2"], "overlap in 2"),
+    (["--only", "x"], "shards are 'x'"),
     (["--content", "everything"], "content is 'everything'"), (["--elements", "gold"], "elements is 'gold'"),
     (["--shards", "0"], "n_shards is 0")])
 def test_bad_option_is_one_clear_line(tmp_path, capsys, options, words):

@@ -228,15 +228,15 @@ class Distribution:
         self,
         q,  # between 0 and 1, [k] or a number
     ) -> np.ndarray:  # GPa [m, k]
-        "Quantiles from the histogram, each off by less than `bin_width`; raises `ValueError` if the bins do not reach."
+        "The weakest strength that at least a fraction q does not exceed, to half a `bin_width`; raises `ValueError`."
         q = np.atleast_1d(np.asarray(q, dtype=np.float64))
         if not ((q >= 0) & (q <= 1)).all():
             raise ValueError(f"q is {q}; expected between 0 and 1")
-        total = np.cumsum(self.counts, axis=1)
-        if (q.max() * self.n > total[:, -2]).any() and self.counts[:, -1].any():
+        rank = np.maximum(np.ceil(q * self.n), 1)  # of the alloy in question, from the weakest, which is 1
+        which = np.stack([np.searchsorted(row, rank) for row in np.cumsum(self.counts, axis=1)])
+        if (which == self.counts.shape[1] - 1).any():
             raise ValueError(f"quantile {q.max()} is beyond {self.edges[-2]:g} GPa; expected more bins")
-        total = np.pad(total[:, :-1], ((0, 0), (1, 0)))
-        values = np.stack([np.interp(q * self.n, row, self.edges[:-1]) for row in total])
+        values = (which + 0.5) * self.bin_width
         return np.clip(values, self.minimum[:, None], self.maximum[:, None])
 
     def __add__(self, other: "Distribution") -> "Distribution":

@@ -133,7 +133,7 @@ def parse_shards(
     n_shards: int,
 ) -> list[int]:
     "Which shards are meant; raises `ValueError` for what is not a number, `IndexError` for what is not a shard."
-    chosen = []
+    chosen, n_shards = [], len(shard_ranges(n_shards))
     for word in filter(None, text.replace(" ", "").split(",")):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
         if not match:
@@ -166,8 +166,8 @@ def write_shards(
         raise ValueError(f"{folder} holds {foreign[0]}, which overlaps with a division into {n_shards} shards; "
                          "expected an empty folder or one of the same division")
     paths = [folder / shard_name(i, n_shards) for i in only]
-    for done, (i, path) in enumerate(zip(tqdm(only, desc="shards"), paths, strict=True)):
-        schema = shard_schema(ranges[i], **options)
+    schemas = [shard_schema(ranges[i], **options) for i in only]
+    for done, (i, path, schema) in enumerate(zip(tqdm(only, desc="shards"), paths, schemas, strict=True)):
         if path.exists():
             fault = shard_fault(path, schema, full)
             if fault is None:
@@ -242,7 +242,7 @@ def croissant(
     if shards:
         files.append(mlc.FileSet(id="shards", name="shards", includes=["design_space/part-*.parquet"],
                                  encoding_formats=["application/x-parquet"],
-                                 description=f"{len(shards)} files; their checksums are in design_space/SHA256SUMS."))
+                                 description=f"{len(shards)} files; their checksums are in SHA256SUMS."))
         records.append(mlc.RecordSet(
             id="design_space", name="design_space", description="Every alloy of the design space.",
             fields=_fields(mlc, "design_space", {"file_set": "shards"}, pq.read_schema(shards[0]))))
@@ -334,7 +334,7 @@ def describe_release(
     shards = sorted((folder / "design_space").glob("part-*.parquet"))
     texts = {"DATASHEET.md": datasheet(folder)}
     if shards:
-        texts["design_space/SHA256SUMS"] = "".join(f"{_sha256(p)}  {p.name}\n" for p in shards)
+        texts["SHA256SUMS"] = "".join(f"{_sha256(p)}  design_space/{p.name}\n" for p in shards)
     for name, text in texts.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text)
