@@ -7,7 +7,8 @@ __all__ = ['CONTENTS', 'ROW_GROUP', 'LICENSE', 'MEANING', 'CAUTIONS', 'shard_sch
            'shard_ranges', 'shard_name', 'parse_shards', 'write_shards', 'write_points', 'croissant', 'datasheet',
            'describe_release', 'release']
 
-# %% ../nbs/02d_release.ipynb #950d6481
+# %% ../nbs/02d_release.ipynb #0c928500
+import datetime
 import errno
 import hashlib
 import json
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import xyield
 from .alloys import PALETTE
@@ -172,7 +173,7 @@ def write_shards(
             fault = shard_fault(path, schema, full)
             if fault is None:
                 continue
-            tqdm.write(f"{path} {fault}; writing it again")
+            tqdm.write(f"{folder.name}/{path.name} {fault}; writing it again")
         try:
             write_shard(path, ranges[i], schema)
         except OSError as error:
@@ -248,6 +249,7 @@ def croissant(
             fields=_fields(mlc, "design_space", {"file_set": "shards"}, pq.read_schema(shards[0]))))
     metadata = mlc.Metadata(
         name="X-Yield", url="https://github.com/xyield/xyield", license=[LICENSE], version=xyield.__version__,
+        date_published=datetime.datetime.combine(datetime.date.today(), datetime.time()),
         description=f"Measured and simulated yield strengths of refractory high-entropy alloys ({'-'.join(PALETTE)}).",
         cite_as="Cross-Quality Few-Shot Transfer for Alloy Yield Strength Prediction; Borg et al., Scientific Data "
         "7:430 (2020); Maresca and Curtin, Acta Materialia 182:235 (2020).",
