@@ -53,6 +53,15 @@ EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
     "figa04_layers": (ALLOYS + METHODS + [f"{EXECUTED}/tab02_few_shot.ipynb"], figure("figa04_layers")),
     "model_width": (ALLOYS + METHODS, table("model_width")),
     "figa05_representation": (modules("alloys", "featurization", "paper"), figure("figa05_representation")),
+    "fig02_distributions": (modules("alloys", "measurements", "simulator", "paper"), figure("fig02_distributions")),
+    "taba13_datasets": (
+        modules("alloys", "measurements", "simulator", "design_space", "paper"),
+        table("taba13_datasets"),
+    ),
+    "screening": (
+        ALLOYS + modules("kernel", "design_space", "paper") + PRETRAINED,
+        table("screening") + figure("screening"),
+    ),
 }
 
 
@@ -112,3 +121,32 @@ for experiment, (needed, left) in EXPERIMENTS.items():
             notebook=parameters(experiment, profile=PROFILE, output=OUTPUT),
         script:
             "execute.py"
+
+
+# The data themselves, on request: `snakemake --cores 2 release`. A shard is a file, so a cluster can share them.
+SHARDS = int(config.get("shards", 32))
+RELEASE = f"{RUNS}/{PROFILE}/release"
+
+
+rule shard:
+    input:
+        modules("alloys", "simulator", "kernel", "design_space", "release"),
+    output:
+        f"{RELEASE}/design_space/part-{{i}}-of-{SHARDS:04d}.parquet",
+    params:
+        number=lambda wildcards: int(wildcards.i),
+    shell:
+        f"xyield release --out {RELEASE} --shards {SHARDS} --only {{params.number}}"
+
+
+rule release:
+    input:
+        expand(rules.shard.output, i=[f"{i:04d}" for i in range(SHARDS)]),
+    output:
+        f"{RELEASE}/croissant.json",
+        f"{RELEASE}/DATASHEET.md",
+        f"{RELEASE}/SHA256SUMS",
+        f"{RELEASE}/measured.parquet",
+        f"{RELEASE}/simulated.parquet",
+    shell:
+        f"xyield release --out {RELEASE} --describe"

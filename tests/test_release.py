@@ -1,0 +1,179 @@
+"""What is written, that others can read it, and what happens when writing goes wrong."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import mlcroissant
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import xyield.release
+from xyield.alloys import PALETTE
+from xyield.cli import main
+from xyield.release import release, shard_fault, shard_ranges, shard_schema, write_shard, write_shards
+from xyield.simulator import DesignSpace, yield_strength
+
+MANY = 4000  # shards of some 17,000 alloys
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    "A release with three of its shards."
+    folder = tmp_path_factory.mktemp("release")
+    release(str(folder), shards=MANY, only="0,2000-2001")
+    release(str(folder), describe=True)
+    return folder
+
+
+def test_every_reader_sees_the_same_and_it_is_the_simulator(made):
+    files = str(made / "design_space" / "*.parquet")
+    query = f"""SELECT "index", 3.067 * tau_y0 * CASE WHEN 1 - pow(1300 / theta, 2.0/3) >= 0.5
+                THEN 1 - pow(1300 / theta, 2.0/3) ELSE exp(-1300 / theta / 0.55) END AS strength
+                FROM '{files}' ORDER BY "index" """
+    by_duckdb = duckdb.sql(query).df()
+    expected = yield_strength(DesignSpace().compositions(by_duckdb["index"]), 1300.0)
+    np.testing.assert_allclose(by_duckdb["strength"], expected, rtol=1e-5)
+    by_polars, by_pandas = pl.read_parquet(files), pd.read_parquet(made / "design_space")
+    assert by_polars["theta"].sum() == pytest.approx(by_pandas["theta"].sum(), rel=1e-6)
+    assert len(by_duckdb) == len(by_polars) == len(by_pandas)
+    assert (DesignSpace().index(by_pandas[list(PALETTE)]) == by_pandas["index"]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_strengths_on_request(tmp_path, dtype):
+    schema = shard_schema(range(500), "strength", temperatures=[300, 1300], dtype=dtype)
+    table = pd.read_parquet(write_shard(tmp_path / "x.parquet", range(500), schema))
+    expected = yield_strength(table[list(PALETTE)], 1300.0)
+    assert table["yield_strength_1300K"].dtype == dtype
+    np.testing.assert_allclose(table["yield_strength_1300K"].astype(float), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_croissant_is_valid_and_reads_the_records(made):
+    described = mlcroissant.Dataset(jsonld=str(made / "croissant.json"))
+    assert not described.metadata.issues.errors
+    assert sum(1 for _ in described.records("measured")) == 238
+    names = {r["@id"] for r in json.loads((made / "croissant.json").read_text())["recordSet"]}
+    assert names == {"measured", "simulated", "design_space"}
+
+
+def test_datasheet_counts_what_is_there(made):
+    text = (made / "DATASHEET.md").read_text()
+    rows = sum(pq.read_metadata(p).num_rows for p in (made / "design_space").glob("*.parquet"))
+    assert f"{rows:,} of 68,676,993" in text
+    assert "3,090,464,685" in text and "| `measured.parquet` | 238 |" in text
+
+
+def test_shards_cover_the_space_without_overlap():
+    for n in (1, 7, 32):
+        ranges = shard_ranges(n)
+        assert ranges[0].start == 0 and ranges[-1].stop == len(DesignSpace())
+        assert all(a.stop == b.start for a, b in pairwise(ranges))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def foreign(path):
+    pq.write_table(pa.table({"x": [1, 2]}), path)
+
+
+def other_stretch(path):
+    write_shard(path, range(10))
+
+
+def text(path):
+    path.write_text("not Parquet")
+
+
+@pytest.mark.parametrize("damage", [truncate, foreign, other_stretch, text])
+def test_wrong_shard_is_named_and_written_again(tmp_path, capsys, damage):
+    (path,) = write_shards(tmp_path, MANY, [5])
+    good = path.read_bytes()
+    damage(path)
+    assert shard_fault(path, shard_schema(shard_ranges(MANY)[5]))
+    write_shards(tmp_path, MANY, [5])
+    captured = capsys.readouterr()
+    assert path.name in captured.out + captured.err
+    assert pd.read_parquet(path).equals(pd.read_parquet(pa.BufferReader(good)))
+
+
+def test_flipped_byte_is_found_by_the_full_check(tmp_path):
+    (path,) = write_shards(tmp_path, MANY, [5])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert shard_fault(path, shard_schema(shard_ranges(MANY)[5]), full=True)
+
+
+def test_other_division_is_refused(tmp_path):
+    write_shards(tmp_path, MANY, [5])
+    with pytest.raises(ValueError, match="overlaps with a division into 100 shards"):
+        write_shards(tmp_path, 100, [1])
+
+
+def test_full_disk_leaves_what_is_complete_and_the_next_run_goes_on(tmp_path, monkeypatch):
+    original, calls = xyield.release._tables, []
+
+    def fails_in_the_second(part, schema):
+        calls.append(part)
+        for table in original(part, schema):
+            if len(calls) == 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            yield table
+
+    monkeypatch.setattr(xyield.release, "_tables", fails_in_the_second)
+    with pytest.raises(OSError, match=r"no space left for .*; 1 of 3 shards are complete"):
+        write_shards(tmp_path, MANY, [1, 2, 3])
+    assert [p.name for p in tmp_path.iterdir()] == ["part-0001-of-4000.parquet"]
+    monkeypatch.setattr(xyield.release, "_tables", original)
+    write_shards(tmp_path, MANY, [1, 2, 3])
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_interrupted_command_leaves_whole_shards_and_goes_on(tmp_path):
+    command = [Path(sys.executable).parent / "xyield", "release", "--out", tmp_path, "--shards", "64", "--only", "0-9"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.rglob("part-*.parquet")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, error
+    assert "interrupted; the same command goes on" in error
+    there = sorted((tmp_path / "design_space").iterdir())
+    assert 0 < len(there) < 10
+    ranges = shard_ranges(64)
+    assert all(shard_fault(p, shard_schema(ranges[int(p.name[5:9])]), full=True) is None for p in there)
+    before = there[0].stat().st_mtime_ns
+    assert main(["release", "--out", str(tmp_path), "--shards", "64", "--only", "0-1"]) == 0
+    assert there[0].stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--only", "4000"], "expected 0 to 3999"), (["--only", "1-3,2"], "overlap in 2"),
+    (["--only", "x"], "shards are 'x'"),
+    (["--content", "everything"], "content is 'everything'"), (["--elements", "gold"], "elements is 'gold'"),
+    (["--shards", "0"], "n_shards is 0")])
+def test_bad_option_is_one_clear_line(tmp_path, capsys, options, words):
+    assert main(["release", "--out", str(tmp_path / "x"), "--shards", str(MANY), "--only", "1", *options]) == 1
+    error = capsys.readouterr().err
+    assert words in error and error.startswith("xyield release: ")
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_unknown_command(capsys):
+    assert main(["relaese"]) == 2
+    assert "expected one of release" in capsys.readouterr().err
+    assert main([]) == 0
