@@ -25,11 +25,11 @@ def modules(*names):
 
 def table(name):
     "What a table's notebook leaves. `update`: an interrupted run leaves the previous version in place."
-    return [update(f"{OUTPUT}/tables/{name}.{kind}") for kind in ("csv", "md", "json")]
+    return [update(str(Path(OUTPUT, "tables", f"{name}.{kind}"))) for kind in ("csv", "md", "json")]
 
 
 def figure(name):
-    return [update(f"{OUTPUT}/figures/{name}.{kind}") for kind in ("csv", "png", "json")]
+    return [update(str(Path(OUTPUT, "figures", f"{name}.{kind}"))) for kind in ("csv", "png", "json")]
 
 
 def parameters(notebook, **more):
