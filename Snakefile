@@ -2,6 +2,7 @@
 #     snakemake --cores 2 --config profile=smoke
 # Profiles are in profiles/: an output folder and, for each notebook, the parameters that differ from its defaults.
 import os
+import sys
 from pathlib import Path
 
 import yaml
@@ -128,6 +129,7 @@ for experiment, (needed, left) in EXPERIMENTS.items():
 # The data themselves, on request: `snakemake --cores 2 release`. A shard is a file, so a cluster can share them.
 SHARDS = int(config.get("shards", 32))
 RELEASE = f"{RUNS}/{PROFILE}/release"
+XYIELD = Path(sys.executable).with_name("xyield")  # of the environment that runs this, whatever is on the PATH
 
 
 rule shard:
@@ -138,7 +140,7 @@ rule shard:
     params:
         number=lambda wildcards: int(wildcards.i),
     shell:
-        f"xyield release --out {RELEASE} --shards {SHARDS} --only {{params.number}}"
+        f"{XYIELD} release --out {RELEASE} --shards {SHARDS} --only {{params.number}}"
 
 
 rule release:
@@ -151,4 +153,4 @@ rule release:
         f"{RELEASE}/measured.parquet",
         f"{RELEASE}/simulated.parquet",
     shell:
-        f"xyield release --out {RELEASE} --describe"
+        f"{XYIELD} release --out {RELEASE} --describe"
