@@ -9,6 +9,8 @@ VENV    := .venv
 BIN     := $(CURDIR)/$(VENV)/bin
 # one thread for each process: the work runs in several processes side by side
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# glibc keeps the memory of tensors of a few MB instead of giving it back and asking for it anew at every step
+THREADS += MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

@@ -44,6 +44,11 @@ PRETRAINED = expand(f"{EXECUTED}/pretrain-{{task}}.ipynb", task=TASKS)
 EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
     "tab03_cross_validation": (ALLOYS + METHODS + PRETRAINED, table("tab03_cross_validation")),
     "tab04_alloys": (ALLOYS + METHODS + PRETRAINED, table("tab04_alloys")),
+    "taba12_ensembles": (
+        ALLOYS + METHODS + modules("uncertainty") + PRETRAINED,
+        table("taba12_ensembles") + table("ensemble_coverage") + figure("ensemble_calibration"),
+    ),
+    "handtune_grid": (ALLOYS + METHODS + PRETRAINED, table("handtune_control") + figure("handtune_grid")),
     "birpt_search": (ALLOYS + METHODS + PRETRAINED, table("birpt_search")),
     "ablations": (
         ALLOYS + METHODS + PRETRAINED,

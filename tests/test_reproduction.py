@@ -32,7 +32,7 @@ def smoke(root, tmp_path_factory):
 def test_table2_is_complete(smoke):
     table = pd.read_csv(smoke / "smoke" / "tables" / "tab02_few_shot.csv")
     assert list(table) == ["task", "fraction", "method", "metric", "selection", "ours_mean", "ours_ci95", "paper_mean",
-                           "paper_ci95", "n_repeats"]
+                           "paper_ci95", "gain_mean", "gain_ci95", "n_repeats"]
     assert table.groupby("selection").size().to_dict() == {"best": 16, "last": 16}
     assert table["n_repeats"].eq(2).all()
     assert table.drop(columns=["paper_mean", "paper_ci95"]).notna().all(axis=None)
@@ -46,7 +46,8 @@ def test_artefacts_say_where_they_come_from(smoke):
     sidecars = list((smoke / "smoke").glob("*/*.json"))
     assert {s.stem for s in sidecars} == {
         "tab02_few_shot", "tab02_momentum", "tab03_cross_validation", "tab04_alloys", "birpt_search", "taba09_masks",
-        "taba10_gamma", "taba11_mask_rate", "model_width", "fig03_temperature", "figa04_layers",
+        "taba10_gamma", "taba11_mask_rate", "taba12_ensembles", "ensemble_coverage", "ensemble_calibration",
+        "handtune_grid", "handtune_control", "model_width", "fig03_temperature", "figa04_layers",
         "figa05_representation", "fig02_distributions", "taba13_datasets", "screening"}
     for sidecar in sidecars:
         content = json.loads(sidecar.read_text())
