@@ -100,16 +100,15 @@ def sparse_pretrained(
     if rounds == 0:
         return pretrained(task, config, seeds, device, threads)
 
-    def train(missing, progress_path):
-        model, _ = sparse_pretrained(task, config, rounds - 1, missing, device, threads, pruned)
+    def train(together, progress_path):
+        model, _ = sparse_pretrained(task, config, rounds - 1, together, device, threads, pruned)
         masks = prune_smallest(model, nonzero_masks(model)) if pruned else {}
         return model, fit_simulated(
-            model, task, config, shortened(config.schedule), missing, progress_path=progress_path,
+            model, task, config, shortened(config.schedule), together, progress_path=progress_path,
             epoch_function=sparse_epoch(masks), label=f"pretraining, {task.name}, round {rounds}", threads=threads)
 
-    code = code_version("alloys", "simulator", "featurization", "models", "training", "sparsity", "handtune")
     key = dataclasses.asdict(config) | {"kind": f"{'pruned' if pruned else 'longer'}{rounds}", "task": task.name,
-                                        "code": code}
+                                        "code": code_version("handtune")}
     model, infos = stored_networks(key, seeds, train)
     return model.to(resolve_device(device)), infos
 
