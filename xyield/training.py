@@ -259,7 +259,7 @@ def tolerated_failures(
     finally:
         _tolerated.reset(token)
 
-# %% ../nbs/05_training.ipynb #22b9ea5c
+# %% ../nbs/05_training.ipynb #903ea5ca
 class _FiniteSteps:
     "Counts, for each replicate, the optimiser's steps after which the output layer was still finite."
 
@@ -290,6 +290,13 @@ def _problems(record: dict[str, np.ndarray], epoch: int, finite_steps: np.ndarra
     for k in np.flatnonzero(finite_steps < steps):
         found.setdefault(int(k), f"its weights are not finite in epoch {epoch}, step {finite_steps[k] + 1} of {steps}")
     return found
+
+
+def _pruned_layers(model, epoch: int) -> dict[int, str]:
+    "Replicates that have a layer of zeros, with the layer's name."
+    return {int(k): f"every weight of {name.removesuffix('.weight')} is pruned in epoch {epoch}"
+            for name, weight in model.named_parameters() if weight.ndim > 2
+            for k in (weight.detach().reshape(model.replicates, -1) == 0).all(1).nonzero()[:, 0]}
 
 
 def _report(problems: dict[int, str], label: str, seeds: list[int]):
@@ -353,7 +360,8 @@ def fit(
             decay.step()
             record |= evaluate(model) if evaluate else {}
             record = {name: np.asarray(value, dtype=np.float32) for name, value in record.items()}
-            _report(_problems(record, epoch, finite_steps.count.cpu().numpy(), len(batches)), label, seeds)
+            problems = _problems(record, epoch, finite_steps.count.cpu().numpy(), len(batches))
+            _report(_pruned_layers(model, epoch) | problems, label, seeds)
             for name, value in record.items():
                 history.setdefault(name, []).append(value)
             if progress_path:
