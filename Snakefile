@@ -5,14 +5,15 @@ import os
 import sys
 from pathlib import Path
 
-import yaml
+from xyield.execution import lead, read_profile
 
+LOCK = lead(Path(".snakemake/reproduce.lock"))  # a second reproduction of this checkout waits here
 PROFILE = config.get("profile", "laptop")
 RUNS = os.environ.setdefault("XYIELD_RUNS", str(Path("runs").resolve()))
-if not Path(f"profiles/{PROFILE}.yml").is_file():
-    known = sorted(p.stem for p in Path("profiles").glob("*.yml"))
-    raise WorkflowError(f"profile is {PROFILE!r}; expected one of {', '.join(known)}")
-SETTINGS = yaml.safe_load(Path(f"profiles/{PROFILE}.yml").read_text())
+try:
+    SETTINGS = read_profile(Path(f"profiles/{PROFILE}.yml"), Path("nbs/experiments"))
+except ValueError as error:
+    raise WorkflowError(str(error))
 OUTPUT = SETTINGS["output"].format(runs=RUNS)
 EXECUTED = f"{RUNS}/{PROFILE}/notebooks"
 TASKS = ["regression", "classification"]

@@ -59,9 +59,9 @@ def test_rows_are_found_again_and_only_by_what_determines_them(method, points, r
     assert run(method, "regression", FewShot(0.05), points, [0, 1], device="cpu").equals(rows)
     assert {p: p.stat().st_mtime_ns for p in runs.rglob("rows/*.json")} == stored
     other = dataclasses.replace(method, transfer=dataclasses.replace(BRIEF, learning_rate=1e-4))
-    run(other, "regression", FewShot(0.05), points, [0], device="cpu")
+    run(other, "regression", FewShot(0.05), points, [0, 1], device="cpu")
     changed = points.assign(yield_strength=points["yield_strength"] + 0.01)
-    run(method, "regression", FewShot(0.05), changed, [0], device="cpu")
+    run(method, "regression", FewShot(0.05), changed, [0, 1], device="cpu")
     assert len(list(runs.rglob("rows/*.json"))) == len(stored) + 2
 
 

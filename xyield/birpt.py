@@ -29,7 +29,7 @@ from xyield.sparsity import (
     proximal_step,
     sparsity,
 )
-from .training import TRANSFER, Pretraining, Schedule, as_tensors, fit, pretrained
+from .training import TRANSFER, Pretraining, Schedule, as_tensors, check_count, fit, pretrained
 
 # %% ../nbs/08_birpt.ipynb #76b37047
 Weights = dict[str, torch.Tensor]  # all parameters of a model by name, masked or not
@@ -138,6 +138,15 @@ class BiRPT:
     learn_source_mask: bool = True  # False fixes m_s: its gates are 1
     learn_target_mask: bool = True  # False fixes m_t
     n_pretrained: int = 1  # how many pretrained networks the seeds share, in turn
+
+    def __post_init__(self):
+        for name, least in (("lower_steps", 0), ("lower_every", 1), ("source_batch", 1), ("n_pretrained", 1)):
+            check_count(name, getattr(self, name), least)
+        for name in ("lower_rate", "mask_rate", "gamma", "lower_mask_rate", "epsilon_decay"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a finite number, 0 or more")
+        if not 0 < self.epsilon < float("inf"):
+            raise ValueError(f"epsilon is {self.epsilon}; expected a finite number above 0")
 
     @property
     def layout(self):

@@ -56,8 +56,11 @@ def pseudo_images(
     seed: int = RPTR_SEED,
 ) -> np.ndarray:  # float32 [n, 2, 9, 18]
     "Pseudo-images of alloys at temperatures (section 5.1); raises `ValueError` on bad compositions or temperatures."
-    compositions = as_compositions(compositions)
-    temperature = np.broadcast_to(as_temperatures(temperature), len(compositions))
+    compositions, temperature = as_compositions(compositions), as_temperatures(temperature)
+    if temperature.shape not in ((), (1,), (len(compositions),)):
+        raise ValueError(f"{len(compositions)} compositions and temperatures of shape {temperature.shape}; expected "
+                         "one temperature for all, or one for each")
+    temperature = np.broadcast_to(temperature, len(compositions))
     row, column = element_positions(layout, seed).T
     images = np.zeros((len(compositions), 2, *GRID_SHAPE), dtype=np.float32)
     images[:, 0, row, column] = compositions

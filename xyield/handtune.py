@@ -20,6 +20,7 @@ from xyield.training import (
     TRANSFER,
     Pretraining,
     Schedule,
+    check_count,
     fit,
     fit_simulated,
     pretrained,
@@ -39,6 +40,8 @@ def prune_smallest(
     fraction: float = PRUNED_PER_ROUND,
 ) -> Masks:  # binary; a subset of `masks`
     "Remove the `fraction` of each replicate's remaining weights that are smallest in magnitude, across all layers."
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fraction is {fraction}; expected 0 or more and below 1: something has to be left")
     replicates = getattr(model, "replicates", 1)
     magnitude = {name: model.get_parameter(name).abs().reshape(replicates, -1) for name in masks}
     alive = torch.cat([masks[name].reshape(replicates, -1) for name in masks], dim=1) > 0
@@ -100,16 +103,15 @@ def sparse_pretrained(
     if rounds == 0:
         return pretrained(task, config, seeds, device, threads)
 
-    def train(missing, progress_path):
-        model, _ = sparse_pretrained(task, config, rounds - 1, missing, device, threads, pruned)
+    def train(together, progress_path):
+        model, _ = sparse_pretrained(task, config, rounds - 1, together, device, threads, pruned)
         masks = prune_smallest(model, nonzero_masks(model)) if pruned else {}
         return model, fit_simulated(
-            model, task, config, shortened(config.schedule), missing, progress_path=progress_path,
+            model, task, config, shortened(config.schedule), together, progress_path=progress_path,
             epoch_function=sparse_epoch(masks), label=f"pretraining, {task.name}, round {rounds}", threads=threads)
 
-    code = code_version("alloys", "simulator", "featurization", "models", "training", "sparsity", "handtune")
     key = dataclasses.asdict(config) | {"kind": f"{'pruned' if pruned else 'longer'}{rounds}", "task": task.name,
-                                        "code": code}
+                                        "code": code_version("handtune")}
     model, infos = stored_networks(key, seeds, train)
     return model.to(resolve_device(device)), infos
 
@@ -124,6 +126,10 @@ class HandTune:
     target_rounds: int = 1  # N_t
     pruned: bool = True  # False: the control, as many epochs without pruning
     n_pretrained: int = 1  # how many pretrained networks the seeds share, in turn
+
+    def __post_init__(self):
+        for name, least in (("source_rounds", 0), ("target_rounds", 0), ("n_pretrained", 1)):
+            check_count(name, getattr(self, name), least)
 
     @property
     def layout(self):

@@ -244,7 +244,7 @@ def write_figure(
     with atomic_path(path) as temporary:
         data.to_csv(temporary, index=False)
     with atomic_path(path.with_suffix(".png")) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=150, format="png")
     write_sidecar(path, profile, parameters, **measured)
     return path
 
