@@ -131,7 +131,7 @@ class BiRPT:
     lower_rate: float = 1e-3  # λ_l at the start; decays as λ_u does
     source_batch: int = 16  # simulated alloys in a lower step
     mask_rate: float = 10_000.0  # λ_m at the start; decays as λ_u does
-    gamma: float = 3e-6  # γ
+    gamma: float = 7.5e-7  # γ
     lower_mask_rate: float = 0.0  # λ_{m,l} of Eq. 4
     epsilon: float = 0.1  # ε of the gates in the first epoch
     epsilon_decay: float = 0.9  # factor on ε after each epoch

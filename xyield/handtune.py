@@ -122,8 +122,8 @@ class HandTune:
 
     pretraining: Pretraining = dataclasses.field(default_factory=Pretraining)
     transfer: Schedule = TRANSFER
-    source_rounds: int = 1  # N_s
-    target_rounds: int = 1  # N_t
+    source_rounds: int = 3  # N_s
+    target_rounds: int = 3  # N_t
     pruned: bool = True  # False: the control, as many epochs without pruning
     n_pretrained: int = 1  # how many pretrained networks the seeds share, in turn
 
