@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint readme notebooks hooks clean
+.PHONY: help setup reproduce test lint docs readme notebooks hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -33,6 +33,9 @@ test: setup lint  ## lint, pytest and the tests within the notebooks
 
 lint: setup  ## ruff over notebooks and tests
 	$(BIN)/ruff check --quiet .
+
+docs: setup  ## build the site, _docs/html/index.html, from the notebooks as they were run
+	$(THREADS) $(BIN)/python docs/build.py
 
 notebooks: setup  ## run the library notebooks anew, export the modules, write README.md
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev_export

@@ -34,6 +34,7 @@ html_theme = "sphinx_book_theme"
 html_title = "xyield"
 html_static_path = [str(Path(__file__).parent / "static"), str(MATHJAX)]
 html_css_files = ["xyield.css"]
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

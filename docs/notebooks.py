@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import zlib
 from pathlib import Path
 
 from site_paths import GITHUB, ROOT, SETTINGS, library_notebooks, page_of
@@ -127,7 +128,7 @@ class Pages:
 
 
 def markdown(text: str) -> dict:
-    return {"cell_type": "markdown", "metadata": {}, "source": text}
+    return {"cell_type": "markdown", "id": f"{zlib.crc32(text.encode()):08x}", "metadata": {}, "source": text}
 
 
 def clean_outputs(outputs: list[dict]) -> list[dict]:

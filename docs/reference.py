@@ -9,9 +9,6 @@ from pathlib import Path
 from fastcore.docments import docments
 from site_paths import SOURCE, library_notebooks
 
-CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
-MATH = re.compile(r"(?<!\$)\$([^$\n]+)\$(?!\$)")
-
 
 def modules() -> list[tuple[str, Path]]:
     "Names of the modules in the order of their notebooks, with the notebook."
@@ -37,14 +34,20 @@ def rst(text: str) -> str:
     "A docstring's Markdown code and mathematics as reStructuredText; known names become links."
     names = public_names()
 
-    def code(match):
-        name = match[1].removesuffix("()")
+    def code(text):
+        name = text.removesuffix("()")
         short = name.split(".")[-1]
         if name in names or name == names.get(short):
             return f":py:obj:`~{names[short]}`"
-        return f"``{match[1]}``"
+        return f"``{text}``"
 
-    return CODE.sub(code, MATH.sub(lambda m: f":math:`{m[1]}`".replace("`", "\0"), text)).replace("\0", "`")
+    parts = re.split(r"(?<![`$])(`[^`\n]+`|\$[^$\n]+\$)(?![`$])", text)
+    for i, part in enumerate(parts):
+        if i % 2 == 0:
+            parts[i] = re.sub(r"([|*])", r"\\\1", part)
+        else:
+            parts[i] = f":math:`{part[1:-1]}`" if part.startswith("$") else code(part[1:-1])
+    return "".join(parts)
 
 
 def _annotation(anno) -> str:
