@@ -8,14 +8,14 @@ import sys
 import matplotlib
 
 matplotlib.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from notebooks import Pages  # noqa: E402
-from playground import networks, write_page_data  # noqa: E402
-from reference import public_names, write_reference  # noqa: E402
-from results import quoted_numbers, write_results  # noqa: E402
-from site_paths import (  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from notebooks import Pages
+from playground import networks, write_page_data
+from reference import public_names, write_reference
+from results import quoted_numbers, write_results
+from site_paths import (
     BUILD,
     DOCS,
     HTML,
@@ -27,29 +27,31 @@ from site_paths import (  # noqa: E402
     mathjax_file,
     page_of,
 )
-from sphinx.cmd.build import build_main  # noqa: E402
+from sphinx.cmd.build import build_main
 
-from xyield.alloys import parse_formula  # noqa: E402
-from xyield.simulator import yield_strength  # noqa: E402
+from xyield.alloys import parse_formula
+from xyield.simulator import yield_strength
 
 TUTORIALS = sorted((NOTEBOOKS / "tutorials").glob("*.ipynb"))
 EXPERIMENTS = sorted((NOTEBOOKS / "experiments").glob("*.ipynb"))
 
 
 def home_figure(path):
-    "One alloy that no network was trained on: simulator, networks before and after, measurements."
-    alloy = pd.read_csv(ROOT / "tables" / "tab04_alloys.csv").query("alloy == 'MoNbTaTi'")
-    kelvin = np.arange(280, 1301, 5.0)
-    figure, axis = plt.subplots(figsize=(7.2, 3.7), layout="constrained")
-    axis.plot(kelvin, yield_strength(parse_formula("MoNbTaTi"), kelvin), color="#b45309", label="simulator")
-    for method, colour, label in (("no_pretraining", "0.55", "network, 23 measurements alone"),
-                                  ("pretrain_transfer", "#1d4ed8", "network, pretrained on the simulator, then 23 measurements")):
-        mean, spread = alloy[method], alloy[f"{method}_std"]
-        axis.plot(alloy["temperature"], mean, color=colour, label=label)
-        axis.fill_between(alloy["temperature"], mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-    axis.plot(alloy["temperature"], alloy["yield_strength"], "ko", label="measured")
-    axis.set(xlabel="temperature (K)", ylabel="yield strength (GPa)", ylim=0, title="MoNbTaTi, not in any training set")
-    axis.legend(frameon=False, fontsize=8)
+    "Two alloys that no network was trained on: simulator, networks without and with it, measurements."
+    table, kelvin = pd.read_csv(ROOT / "tables" / "tab04_alloys.csv"), np.arange(280, 1501, 5.0)
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.7), layout="constrained", sharex=True, sharey=True)
+    for axis, formula in zip(axes, ("MoNbTaTi", "HfMoNbTaTiZr"), strict=True):
+        alloy = table[table["alloy"] == formula]
+        axis.plot(kelvin, yield_strength(parse_formula(formula), kelvin), color="#b45309", label="simulator")
+        for method, colour, label in (("no_pretraining", "0.55", "network, from 23 measurements"),
+                                      ("pretrain_transfer", "#1d4ed8", "network, from the simulator, then from 23")):
+            mean, spread = alloy[method], alloy[f"{method}_std"]
+            axis.plot(alloy["temperature"], mean, color=colour, label=label)
+            axis.fill_between(alloy["temperature"], mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+        axis.plot(alloy["temperature"], alloy["yield_strength"], "ko", ms=5, label="measured")
+        axis.set(xlabel="temperature (K)", ylim=0, title=formula)
+    axes[0].set_ylabel("yield strength (GPa)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.savefig(path, dpi=160)
     plt.close(figure)
 
@@ -97,7 +99,7 @@ def prepare():
     for page in sorted((DOCS / "pages").rglob("*.md")):
         text = fill(page.read_text(), values)
         if page.stem == "reproduce":
-            write_results(text, pages)
+            write_results(text)
         else:
             target = SOURCE / page.relative_to(DOCS / "pages")
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reference import document_parameters, skip_nothing_public  # noqa: E402
-from site_paths import MATHJAX, SETTINGS  # noqa: E402
+from reference import document_parameters, skip_nothing_public
+from site_paths import MATHJAX, SETTINGS
 
 project = "xyield"
 author = SETTINGS["author"]
@@ -45,6 +45,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "home_page_in_toc": True,
     "show_navbar_depth": 1,
+    "navbar_persistent": [],  # one search field is enough
     "toc_title": "On this page",
     "pygments_light_style": "a11y-light",
     "pygments_dark_style": "a11y-dark",

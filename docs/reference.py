@@ -129,7 +129,7 @@ def write_reference():
         rows.append(f"| [`{name}`]({name.removeprefix('xyield.')}.rst) | {purpose} |")
     pages = "\n".join(name.removeprefix("xyield.") for name, _ in modules())
     (folder / "index.md").write_text(
-        "# API reference\n\nTemperatures are in K, strengths in GPa, compositions are atomic fractions in the order of the palette; "
-        "`[n, 11]` is a shape. Each page is made from the comments and docstrings of the code.\n\n"
+        "# API reference\n\nTemperatures are in K, strengths in GPa, compositions are atomic fractions in the order of "
+        "the palette; `[n, 11]` is a shape. Each page is made from the comments and docstrings of the code.\n\n"
         "| module | what it is about |\n|---|---|\n" + "\n".join(rows) +
         f"\n\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n")

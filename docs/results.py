@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from notebooks import Pages
 from site_paths import NOTEBOOKS, ROOT, SETTINGS, SOURCE
 
+from xyield.alloys import PALETTE
 from xyield.measurements import measurements
 from xyield.paper import TABLE2
+from xyield.simulator import yield_strength
 
 LONG = 45  # lines of a table that is folded
 
@@ -46,41 +47,39 @@ def _provenance(sidecar: Path, content: dict) -> str:
     parts = [f"profile `{content['profile']}`", f"commit [`{commit[:7]}`]({SETTINGS['git_url']}/commit/{commit[:40]})"]
     if notebook:
         parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
-    parts += [f"[data](/{sidecar.parent.name}/{data})", f"[parameters and versions](/{sidecar.parent.name}/{sidecar.name})"]
+    folder = f"/{sidecar.parent.name}"
+    parts += [f"[data]({folder}/{data})", f"[parameters and versions]({folder}/{sidecar.name})"]
     return " · ".join(parts) + "\n{.provenance}"
 
 
-def _section(sidecar: Path, pages: Pages) -> tuple[str, str]:
+def _section(sidecar: Path) -> tuple[str, str]:
     "Title and Markdown of one artefact."
-    content = json.loads(sidecar.read_text())
+    content, folder = json.loads(sidecar.read_text()), sidecar.parent.name
     markdown, picture = sidecar.with_suffix(".md"), sidecar.with_suffix(".png")
     if markdown.is_file():
         title, _, body = markdown.read_text().partition("\n")
         title = title.removeprefix("# ")
-        body = re.sub(r"^Profile: `.*`\.\n", "", body.strip(), flags=re.M).strip()
-        lines = body.splitlines()
-        end = max((i for i, line in enumerate(lines[: len(lines)]) if line.startswith("|")), default=0)
-        first = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
-        if first > LONG:
-            table = "\n".join(lines[:first])
-            body = f"::::{{dropdown}} All {first - 2} rows\n{table}\n::::\n" + "\n".join(lines[first:])
-        del end
+        lines = re.sub(r"^Profile: `.*`\.\n", "", body.strip(), flags=re.M).strip().splitlines()
+        rows = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
+        body = "\n".join(lines)
+        if rows > LONG:
+            table, rest = "\n".join(lines[:rows]), "\n".join(lines[rows:])
+            body = f"::::{{dropdown}} All {rows - 2} rows\n{table}\n::::\n{rest}"
     else:
         notebook = experiment_of(sidecar.stem)
         title, purpose = first_lines(notebook) if notebook else (sidecar.stem, "")
-        if picture.is_file() and sidecar.with_suffix(".md").is_file() is False and (ROOT / "tables" / picture.stem).exists():
-            title += ", figure"
-        body = f"{purpose}\n\n```{{image}} /{sidecar.parent.name}/{picture.name}\n:alt: {title}\n:class: artefact\n```"
-    return title, f"(artefact-{sidecar.parent.name}-{sidecar.stem})=\n## {title}\n\n{_provenance(sidecar, content)}\n\n{body}\n"
+        title += " (figure)" if (ROOT / "tables" / sidecar.name).is_file() else ""
+        body = f"{purpose}\n\n```{{image}} /{folder}/{picture.name}\n:alt: {title}\n:class: artefact\n```"
+    return title, f"(artefact-{folder}-{sidecar.stem})=\n## {title}\n\n{_provenance(sidecar, content)}\n\n{body}\n"
 
 
-def write_results(template: str, pages: Pages):
+def write_results(template: str):
     "The page `reproduce`, and copies of the data beside it."
     for folder in ("tables", "figures"):
         shutil.copytree(ROOT / folder, SOURCE / folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md"))
     rows, sections = [], []
     for sidecar in artefacts():
-        title, text = _section(sidecar, pages)
+        title, text = _section(sidecar)
         content = json.loads(sidecar.read_text())
         rows.append(f"| [{title}](#artefact-{sidecar.parent.name}-{sidecar.stem}) | {sidecar.parent.name[:-1]} "
                     f"| `{content['profile']}` | `{(content.get('commit') or '')[:7]}` |")
@@ -92,24 +91,32 @@ def write_results(template: str, pages: Pages):
         template.replace("%OVERVIEW%", overview).replace("%SECTIONS%", "\n".join(sections)) + toctree)
 
 
+METHOD_IN_WORDS = {
+    "no_pretraining": "trained on the measurements alone",
+    "pretrain_transfer": "pretrained on the simulator, then transferred",
+    "handtune": "the same, pruned by magnitude in both stages",
+    "birpt": "Bi-RPT, the paper's method",
+}
+
+
+def _cell(table: pd.DataFrame, mean: str, ci95: str) -> str:
+    return f"{table[mean].item():.3f} ± {table[ci95].item():.3f}" if len(table) else "–"
+
+
 def quoted_numbers() -> dict[str, str]:
     "What the hand-written pages quote, from the tables as they stand: `%name%` -> text."
-    ours = pd.read_csv(ROOT / "tables" / "tab02_few_shot.csv").query("metric == 'mse'")
     points = measurements()
-    found = {"n_points": str(len(points)), "n_alloys": str(points["formula"].nunique()),
-             "n_systems": str(points["system"].nunique())}
-    rows = []
+    simulated = yield_strength(points[list(PALETTE)], points["temperature"])
+    ours = pd.read_csv(ROOT / "tables" / "tab02_few_shot.csv").query("metric == 'mse'")
+    rows = ["| test MSE (GPa²) | 23 points, best epoch | last epoch | paper | 11 points, best epoch | last epoch | paper |",
+            "|---|---|---|---|---|---|---|"]
     for method in ours["method"].unique():
-        name = {"no_pretraining": "trained on the measurements alone", "pretrain_transfer": "pretrained, then transferred",
-                "handtune": "the same, pruned by hand in both stages", "birpt": "Bi-RPT, the paper's method"}.get(method, method)
         cells = []
         for fraction in (0.10, 0.05):
-            for selection in ("best", "last"):
-                row = ours.query("method == @method and fraction == @fraction and selection == @selection")
-                cells.append(f"{row['ours_mean'].item():.3f} ± {row['ours_ci95'].item():.3f}" if len(row) else "")
-            paper = TABLE2.query("method == @method and fraction == @fraction and metric == 'mse'")
-            cells.append(f"{paper['mean'].item():.3f} ± {paper['ci95'].item():.3f}" if len(paper) else "–")
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    found["table2"] = ("| test MSE (GPa²) | 23 points, best epoch | last epoch | paper | 11 points, best epoch | last epoch "
-                       "| paper |\n|---|---|---|---|---|---|---|\n" + "\n".join(rows))
-    return found
+            mine = ours[(ours["method"] == method) & (ours["fraction"] == fraction)]
+            theirs = TABLE2[(TABLE2["method"] == method) & (TABLE2["fraction"] == fraction) & (TABLE2["metric"] == "mse")]
+            cells += [_cell(mine[mine["selection"] == which], "ours_mean", "ours_ci95") for which in ("best", "last")]
+            cells.append(_cell(theirs, "mean", "ci95"))
+        rows.append(f"| {METHOD_IN_WORDS.get(method, method)} | " + " | ".join(cells) + " |")
+    return {"n_points": str(len(points)), "n_alloys": str(points["formula"].nunique()), "table2": "\n".join(rows),
+            "simulator_mse": f"{((simulated - points['yield_strength']) ** 2).mean():.3f}"}
