@@ -65,6 +65,8 @@ class Pages:
         if not shown:
             return []
         tags = [*cell["metadata"].get("tags", []), *(["export"] if "export" in marks else [])]
+        if "export" in marks and not re.search(r"^(?!import|from|\s|\)|$)", shown, re.M):
+            tags.append("hide-input")  # imports only
         new = cell | {"source": shown, "metadata": {"tags": tags}, "outputs": clean_outputs(cell["outputs"])}
         return [new, *self._api_links(shown, tags)]
 
@@ -73,7 +75,7 @@ class Pages:
             return []
         defined = re.findall(r"^(?:(?:def|class) +(\w+)|([A-Z][A-Z0-9_]+) *=)", code, re.M)
         links = [f"{{py:obj}}`{name} <{self.names[name]}>`" for name in map("".join, defined) if name in self.names]
-        return [markdown("Reference: " + ", ".join(dict.fromkeys(links)) + "\n{.api-links}")] if links else []
+        return [markdown("{.api-links}\nReference: " + ", ".join(dict.fromkeys(links)))] if links else []
 
     def prose(self, text: str, path: Path) -> str:
         "Markdown with its links, equations, chapter numbers and names of the library turned into references."
@@ -151,5 +153,5 @@ def launch_links(path: Path) -> str:
     repository = f"{SETTINGS['user']}/{SETTINGS['repo']}"
     colab = f"https://colab.research.google.com/github/{repository}/blob/{SETTINGS['branch']}/{file}"
     binder = f"https://mybinder.org/v2/gh/{repository}/{SETTINGS['branch']}?urlpath=lab/tree/{file}"
-    return (f"[Open in Colab]({colab}) · [Open in Binder]({binder}) · [Notebook on GitHub]({GITHUB}/{file})\n"
-            "{.launch-links}")
+    return ("{.launch-links}\n"
+            f"[Open in Colab]({colab}) · [Open in Binder]({binder}) · [Notebook on GitHub]({GITHUB}/{file})")

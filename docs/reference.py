@@ -95,7 +95,7 @@ def constant(module, name: str) -> list[str]:
     found = re.search(rf"^{name}\b[^=\n]*=[^\n#]*?(?:#\s*(.*))?$", source, re.M)
     value = repr(getattr(module, name))
     lines = [f".. py:data:: {name}", f"   :module: {module.__name__}"]
-    if len(value) <= 90 and "\n" not in value and " at 0x" not in value:
+    if len(value) <= 140 and "\n" not in value and " at 0x" not in value:
         lines.append(f"   :value: {value}")
     return [*lines, "", f"   {rst(found[1]) if found and found[1] else ''}", ""]
 

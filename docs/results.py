@@ -49,7 +49,7 @@ def _provenance(sidecar: Path, content: dict) -> str:
         parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
     folder = f"/{sidecar.parent.name}"
     parts += [f"[data]({folder}/{data})", f"[parameters and versions]({folder}/{sidecar.name})"]
-    return " · ".join(parts) + "\n{.provenance}"
+    return "{.provenance}\n" + " · ".join(parts)
 
 
 def _section(sidecar: Path) -> tuple[str, str]:
@@ -108,13 +108,14 @@ def quoted_numbers() -> dict[str, str]:
     points = measurements()
     simulated = yield_strength(points[list(PALETTE)], points["temperature"])
     ours = pd.read_csv(ROOT / "tables" / "tab02_few_shot.csv").query("metric == 'mse'")
-    rows = ["| test MSE (GPa²) | 23 points, best epoch | last epoch | paper | 11 points, best epoch | last epoch | paper |",
+    paper = TABLE2[TABLE2["metric"] == "mse"]
+    rows = ["| test MSE (GPa²) | 23 points: best epoch | last | paper | 11 points: best epoch | last | paper |",
             "|---|---|---|---|---|---|---|"]
     for method in ours["method"].unique():
         cells = []
         for fraction in (0.10, 0.05):
             mine = ours[(ours["method"] == method) & (ours["fraction"] == fraction)]
-            theirs = TABLE2[(TABLE2["method"] == method) & (TABLE2["fraction"] == fraction) & (TABLE2["metric"] == "mse")]
+            theirs = paper[(paper["method"] == method) & (paper["fraction"] == fraction)]
             cells += [_cell(mine[mine["selection"] == which], "ours_mean", "ours_ci95") for which in ("best", "last")]
             cells.append(_cell(theirs, "mean", "ci95"))
         rows.append(f"| {METHOD_IN_WORDS.get(method, method)} | " + " | ".join(cells) + " |")

@@ -249,7 +249,7 @@ var XYield = (function () {
   }
 
   function plot(svg, { from, to, fine, coarse, simulated, predicted, points, same }) {
-    const W = 720, H = 420, left = 56, right = 12, top = 12, bottom = 46;
+    const W = 720, H = 420, left = 78, right = 26, top = 12, bottom = 52;
     const highest = Math.max(...simulated, ...predicted.map((p) => p.mean + 2 * p.sigma), ...points.map((p) => p.strength), 0.5);
     const step = [0.1, 0.25, 0.5, 1, 2].find((s) => highest / s <= 7) || 5, high = Math.ceil(highest / step) * step;
     const x = (T) => left + (T - from) / (to - from) * (W - left - right);
@@ -268,7 +268,7 @@ var XYield = (function () {
         `<text x="${x(T)}" y="${H - bottom + 19}" text-anchor="middle">${T}</text>`);
     }
     out.push(`<text x="${(left + W - right) / 2}" y="${H - 6}" text-anchor="middle">temperature (K)</text>`);
-    out.push(`<text transform="translate(14,${(H - bottom + top) / 2}) rotate(-90)" text-anchor="middle">yield strength (GPa)</text>`);
+    out.push(`<text transform="translate(18,${(H - bottom + top) / 2}) rotate(-90)" text-anchor="middle">yield strength (GPa)</text>`);
     out.push(`<path class="band" d="${area}"/><path class="network" d="${line(coarse, predicted.map((p) => p.mean))}"/>`);
     out.push(`<path class="simulator" d="${line(fine, simulated)}"/>`);
     for (const p of [...points].sort((a, b) => same(a) - same(b))) {
