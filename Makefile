@@ -29,7 +29,7 @@ reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 
 test: setup lint  ## lint, pytest and the tests within the notebooks
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print --skip_folder_re '^([_.]|experiments)'
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print --skip_folder_re '^([_.]|experiments|tutorials)'
 
 lint: setup  ## ruff over notebooks and tests
 	$(BIN)/ruff check --quiet .
