@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint readme notebooks hooks clean
+.PHONY: help setup reproduce test lint docs readme notebooks hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -31,10 +31,13 @@ reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 
 test: setup lint  ## lint, pytest and the tests within the notebooks
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print --skip_folder_re '^([_.]|experiments)'
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print --skip_folder_re '^([_.]|experiments|tutorials)'
 
 lint: setup  ## ruff over notebooks and tests
 	$(BIN)/ruff check --quiet .
+
+docs: setup  ## build the site, _docs/html/index.html, from the notebooks as they were run
+	$(THREADS) $(BIN)/python docs/build.py
 
 notebooks: setup  ## run the library notebooks anew, export the modules, write README.md
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev_export

@@ -65,6 +65,11 @@ EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
         modules("alloys", "measurements", "simulator", "design_space", "paper"),
         table("taba13_datasets"),
     ),
+    # what the site's page to play with needs
+    "playground": (
+        ALLOYS + modules("paper") + PRETRAINED,
+        [*figure("playground"), update(str(Path(OUTPUT, "figures", "playground.safetensors")))],
+    ),
     "screening": (
         ALLOYS + modules("kernel", "design_space", "paper") + PRETRAINED,
         table("screening") + figure("screening"),

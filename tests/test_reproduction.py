@@ -48,7 +48,7 @@ def test_artefacts_say_where_they_come_from(smoke):
         "tab02_few_shot", "tab02_momentum", "tab03_cross_validation", "tab04_alloys", "birpt_search", "taba09_masks",
         "taba10_gamma", "taba11_mask_rate", "taba12_ensembles", "ensemble_coverage", "ensemble_calibration",
         "handtune_grid", "handtune_control", "model_width", "fig03_temperature", "figa04_layers",
-        "figa05_representation", "fig02_distributions", "taba13_datasets", "screening"}
+        "figa05_representation", "fig02_distributions", "taba13_datasets", "screening", "playground"}
     for sidecar in sidecars:
         content = json.loads(sidecar.read_text())
         assert content["profile"] == "smoke"

@@ -1,0 +1,115 @@
+"""Build the site: `python docs/build.py` prepares the pages in _docs/source and lets Sphinx write _docs/html."""
+
+import json
+import re
+import shutil
+import sys
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from notebooks import Pages
+from playground import networks, write_page_data
+from reference import public_names, write_reference
+from results import quoted_numbers, write_results
+from site_paths import (
+    BUILD,
+    DOCS,
+    HTML,
+    MATHJAX,
+    NOTEBOOKS,
+    ROOT,
+    SOURCE,
+    library_notebooks,
+    mathjax_file,
+    page_of,
+)
+from sphinx.cmd.build import build_main
+
+from xyield.alloys import parse_formula
+from xyield.simulator import yield_strength
+
+TUTORIALS = sorted((NOTEBOOKS / "tutorials").glob("*.ipynb"))
+EXPERIMENTS = sorted((NOTEBOOKS / "experiments").glob("*.ipynb"))
+
+
+def home_figure(path):
+    "Two alloys that no network was trained on: simulator, networks without and with it, measurements."
+    table, kelvin = pd.read_csv(ROOT / "tables" / "tab04_alloys.csv"), np.arange(280, 1501, 5.0)
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.7), layout="constrained", sharex=True, sharey=True)
+    for axis, formula in zip(axes, ("MoNbTaTi", "HfMoNbTaTiZr"), strict=True):
+        alloy = table[table["alloy"] == formula]
+        axis.plot(kelvin, yield_strength(parse_formula(formula), kelvin), color="#b45309", label="simulator")
+        for method, colour, label in (("no_pretraining", "0.55", "network, from 23 measurements"),
+                                      ("pretrain_transfer", "#1d4ed8", "network, from the simulator, then from 23")):
+            mean, spread = alloy[method], alloy[f"{method}_std"]
+            axis.plot(alloy["temperature"], mean, color=colour, label=label)
+            axis.fill_between(alloy["temperature"], mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+        axis.plot(alloy["temperature"], alloy["yield_strength"], "ko", ms=5, label="measured")
+        axis.set(xlabel="temperature (K)", ylim=0, title=formula)
+    axes[0].set_ylabel("yield strength (GPa)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+
+
+def notation() -> str:
+    "The notation table, from index.ipynb."
+    cells = json.loads((NOTEBOOKS / "index.ipynb").read_text())["cells"]
+    text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return re.search(r"^## Notation\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1].strip()
+
+
+def fill(text: str, values: dict) -> str:
+    for name, value in values.items():
+        text = text.replace(f"%{name}%", value)
+    left = re.findall(r"%[a-z_]+\d*%", text)
+    if left:
+        raise ValueError(f"a page names {', '.join(left)}; expected one of {', '.join(sorted(values))}")
+    return text
+
+
+def prepare():
+    "Write all that Sphinx reads."
+    shutil.rmtree(BUILD, ignore_errors=True)
+    (MATHJAX / "mathjax").mkdir(parents=True)
+    shutil.copy(mathjax_file(), MATHJAX / "mathjax")
+    SOURCE.mkdir(parents=True)
+    notebooks = [*library_notebooks(), *TUTORIALS, *EXPERIMENTS]
+    pages = Pages(notebooks, public_names())
+    for path in notebooks:
+        target = SOURCE / f"{page_of(path)}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(pages.page(path), ensure_ascii=False))
+    _, sidecar = networks()
+    values = quoted_numbers() | {
+        "notation": notation(),
+        "chapters": "\n".join(p.stem for p in library_notebooks()),
+        "tutorials": "\n".join(p.stem for p in TUTORIALS),
+        "members": str(sidecar["parameters"]["exported"]),
+        "constant": f"{sidecar['constant_gpa']:.2f}",
+        "coverage": f"{sidecar['within']['2 sigma']:.0%}",
+        "spread_only": f"{sidecar['within']['2 spreads']:.0%}",
+        "unseen_mse": f"{sidecar['mse_unseen_systems']:.3f}",
+        "cff": (ROOT / "CITATION.cff").read_text().strip(),
+    }
+    for page in sorted((DOCS / "pages").rglob("*.md")):
+        text = fill(page.read_text(), values)
+        if page.stem == "reproduce":
+            write_results(text)
+        else:
+            target = SOURCE / page.relative_to(DOCS / "pages")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(pages.prose(text, target))
+    home_figure(SOURCE / "home.png")
+    write_page_data(MATHJAX / "playground-data.js")
+    write_reference()
+
+
+if __name__ == "__main__":
+    prepare()
+    sys.exit(build_main(["-q", "-W", "--keep-going", "-j", "2", "-b", "html", "-c", str(DOCS),
+                         "-d", str(BUILD / "doctrees"), str(SOURCE), str(HTML)]))

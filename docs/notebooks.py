@@ -1,0 +1,157 @@
+"""From a notebook of the repository to a page: marks of nbdev go, links, equations and names become references."""
+
+import json
+import os
+import re
+import zlib
+from pathlib import Path
+
+from site_paths import GITHUB, ROOT, SETTINGS, library_notebooks, page_of
+
+FENCE = re.compile(r"(^```.*?^```|^~~~.*?^~~~)", re.M | re.S)
+EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?)\\tag\{(\w+)\}\s*\$\$", re.S)
+MATH = re.compile(r"(\$\$.*?\$\$|(?<![\\$])\$[^$\n](?:[^$]*?[^$\\])?\$(?!\$))", re.S)
+WIDGETS = "application/vnd.jupyter.widget-view+json"
+
+
+def chapters_by_number() -> dict[str, str]:
+    "`05` -> `05_training`; a number that two chapters share leads to the first."
+    found = {}
+    for path in library_notebooks():
+        found.setdefault(path.stem.split("_")[0], path.stem)
+    return found
+
+
+def tagged_equations(notebooks) -> dict[str, Path]:
+    "The paper's equation number -> the first notebook that has it."
+    found = {}
+    for path in notebooks:
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] == "markdown":
+                for _, tag in EQUATION.findall("".join(cell["source"])):
+                    found.setdefault(tag, path)
+    return found
+
+
+class Pages:
+    "All that a page needs to know about the others."
+
+    def __init__(self, notebooks: list[Path], names: dict[str, str]):
+        self.equations = tagged_equations(notebooks)
+        self.names = names  # public name -> full name of what the API reference has
+        self.chapters = chapters_by_number()
+
+    def page(self, path: Path) -> dict:
+        "The notebook at `path` as Sphinx is to see it."
+        notebook = json.loads(path.read_text())
+        cells = [new for cell in notebook["cells"] for new in self._cell(cell, path)]
+        if path.parent.name == "nbs":
+            number, first = path.stem.split("_")[0], cells[0]
+            first["source"] = re.sub("^# ", f"# {number} ", "".join(first["source"]))
+        if path.parent.name == "tutorials":
+            cells.insert(1, markdown(launch_links(path)))
+        language = {"name": "python", "pygments_lexer": "ipython3"}
+        metadata = {"kernelspec": notebook["metadata"]["kernelspec"], "language_info": language}
+        return notebook | {"cells": cells, "metadata": metadata}
+
+    def _cell(self, cell: dict, path: Path) -> list[dict]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            return [cell | {"source": self.prose(text, path)}]
+        marks = set(re.findall(r"^#\| *(\w+)", text, re.M))
+        if marks & {"hide", "default_exp"}:
+            return []
+        shown = re.sub(r"^#\|.*\n?", "", text, flags=re.M).strip("\n")
+        if not shown:
+            return []
+        tags = [*cell["metadata"].get("tags", []), *(["export"] if "export" in marks else [])]
+        if "export" in marks and not re.search(r"^(?!import|from|\s|\)|$)", shown, re.M):
+            tags.append("hide-input")  # imports only
+        new = cell | {"source": shown, "metadata": {"tags": tags}, "outputs": clean_outputs(cell["outputs"])}
+        return [new, *self._api_links(shown, tags)]
+
+    def _api_links(self, code: str, tags: list[str]) -> list[dict]:
+        if "export" not in tags:
+            return []
+        defined = re.findall(r"^(?:(?:def|class) +(\w+)|([A-Z][A-Z0-9_]+) *=)", code, re.M)
+        links = [f"{{py:obj}}`{name} <{self.names[name]}>`" for name in map("".join, defined) if name in self.names]
+        return [markdown("{.api-links}\nReference: " + ", ".join(dict.fromkeys(links)))] if links else []
+
+    def prose(self, text: str, path: Path) -> str:
+        "Markdown with its links, equations, chapter numbers and names of the library turned into references."
+        parts = FENCE.split(text)
+        return "".join(part if i % 2 else self._prose(part, path) for i, part in enumerate(parts))
+
+    def _prose(self, text: str, path: Path) -> str:
+        text = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)#:\s]+)(#[^)]*)?\)", lambda m: self._link(m, path), text)
+        text = EQUATION.sub(lambda m: self._equation(m, path), text)
+        pieces = MATH.split(text)
+        return "".join(p if i % 2 else self._words(p) for i, p in enumerate(pieces))
+
+    def _link(self, match, path: Path) -> str:
+        label, target, anchor = match[1], match[2], match[3] or ""
+        file = (path.parent / target).resolve()
+        page = page_of(file)
+        if page:
+            here = Path(page_of(path) or "index").parent
+            return f"[{label}]({os.path.relpath(page, here)}.{'md' if page == 'index' else 'ipynb'}{anchor})"
+        if file.is_relative_to(ROOT) and file.exists():
+            return f"[{label}]({GITHUB}/{file.relative_to(ROOT)})"
+        return match[0]
+
+    def _equation(self, match, path: Path) -> str:
+        body, tag = match[1].strip(), match[2]
+        target = f"(eq-{tag})=\n" if self.equations.get(tag) == path else ""
+        return f"\n\n{target}$$\n{body} \\tag{{{tag}}}\n$$\n\n"
+
+    def _words(self, text: str) -> str:
+        parts = re.split(r"(\[[^\]]*\]\([^)]*\)|\[[^\]]*\]\[[^\]]*\]|`[^`\n]+`|<[^>\n]+>|\{[^}\n]+\})", text)
+        return "".join(self._name(p) if i % 2 else self._numbers(p) for i, p in enumerate(parts))
+
+    def _name(self, text: str) -> str:
+        found = re.fullmatch(r"`(?:xyield\.\w+\.)?(\w+)(\(.*\))?`", text)
+        if found and found[1] in self.names:
+            return f"{{py:obj}}`{found[1]}{found[2] or ''} <{self.names[found[1]]}>`"
+        return text
+
+    def _numbers(self, text: str) -> str:
+        def equation(match):
+            known = match[2] in self.equations
+            return f"[{match[1]}{match[2]}](#eq-{match[2]})" if known else match[0]
+
+        def chapter(match):
+            stem = self.chapters.get(match[2])
+            return f"[{match[1]} {match[2]}](/chapters/{stem}.ipynb)" if stem else match[0]
+
+        text = re.sub(r"\b(Eq\. |Eqs )(\d+)", equation, text)
+        text = re.sub(r"(?<=\[Eqs )(\d+)(\]\(#eq-\d+\))( and | to |, )(\d+)", lambda m: (
+            f"{m[1]}{m[2]}{m[3]}" + (f"[{m[4]}](#eq-{m[4]})" if m[4] in self.equations else m[4])), text)
+        return re.sub(r"\b([Cc]hapter) (\d\d[a-z]?)\b", chapter, text)
+
+
+def markdown(text: str) -> dict:
+    return {"cell_type": "markdown", "id": f"{zlib.crc32(text.encode()):08x}", "metadata": {}, "source": text}
+
+
+def clean_outputs(outputs: list[dict]) -> list[dict]:
+    "Outputs without warnings, without widgets (a plot stands beside each), without style sheets from elsewhere."
+    kept = []
+    for output in outputs:
+        if output.get("name") == "stderr" or WIDGETS in output.get("data", {}):
+            continue
+        html = output.get("data", {}).get("text/html")
+        if html:
+            html = re.sub(r'<link\s[^>]*href="https?:[^>]*>', "", "".join(html))
+            output = output | {"data": output["data"] | {"text/html": html}}
+        kept.append(output)
+    return kept
+
+
+def launch_links(path: Path) -> str:
+    "Ways to run a tutorial without installing anything."
+    file = path.relative_to(ROOT)
+    repository = f"{SETTINGS['user']}/{SETTINGS['repo']}"
+    colab = f"https://colab.research.google.com/github/{repository}/blob/{SETTINGS['branch']}/{file}"
+    binder = f"https://mybinder.org/v2/gh/{repository}/{SETTINGS['branch']}?urlpath=lab/tree/{file}"
+    return ("{.launch-links}\n"
+            f"[Open in Colab]({colab}) · [Open in Binder]({binder}) · [Notebook on GitHub]({GITHUB}/{file})")

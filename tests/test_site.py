@@ -1,0 +1,214 @@
+"""The site: complete, self-contained, free of broken links; and, in a browser, alive."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parents[1]
+HTML = ROOT / "_docs" / "html"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PAGES = ["index", "chapters/08_birpt", "tutorials/b_bilevel_by_hand", "api/training", "reproduce", "playground"]
+ALLOYS = {  # formula -> fractions in the order of the palette
+    "MoNbTaTiW": [0, 0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0, 0.2, 0],
+    "CrFeWZr": [0, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0.25, 0.25],
+    "Al0.5HfNbTaTiZr": [0.5 / 5.5, 0, 0, 1 / 5.5, 0, 1 / 5.5, 1 / 5.5, 1 / 5.5, 0, 0, 1 / 5.5],
+}
+KELVIN = [293.15, 500.0, 873.15, 1273.15, 2000.0]
+
+
+@pytest.fixture(scope="module")
+def site():
+    "The site as `make docs` builds it; Sphinx turns warnings into a failure."
+    built = subprocess.run([sys.executable, ROOT / "docs" / "build.py"], capture_output=True, text=True, cwd=ROOT)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
+    return HTML
+
+
+@pytest.fixture(scope="module")
+def trees(site):
+    pages = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    return {path.resolve(): BeautifulSoup(path.read_text(), "html.parser") for path in pages}
+
+
+def addresses(tree, *where):
+    "The value of an attribute for each element, such as `img[src]`."
+    return [e[w.split("[")[-1].rstrip("]")] for w in where for e in tree.select(w)]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+
+
+def test_every_chapter_tutorial_experiment_and_artefact_is_there(site):
+    for path in [p for folder in (".", "tutorials", "experiments") for p in (ROOT / "nbs" / folder).glob("*.ipynb")]:
+        if path.stem == "index":
+            continue
+        folder = path.parent.name if path.parent.name != "nbs" else "chapters"
+        assert (site / folder / f"{path.stem}.html").is_file(), path
+    results = (site / "reproduce.html").read_text()
+    for sidecar in [*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")]:
+        assert f'id="artefact-{sidecar.parent.name}-{sidecar.stem.replace("_", "-")}"' in results
+        assert json.loads(sidecar.read_text())["commit"][:7] in results
+
+
+def test_nothing_is_loaded_from_elsewhere(trees):
+    for path, tree in trees.items():
+        loaded = addresses(tree, "script[src]", "img[src]", "iframe[src]", "link[rel=stylesheet][href]")
+        assert not [url for url in loaded if urlsplit(url).scheme in ("http", "https")], path
+
+
+def test_no_internal_link_is_broken(trees):
+    ids = {path: set(addresses(tree, "[id]", "a[name]")) for path, tree in trees.items()}
+    ids |= {path: None for path in ids if path.stem == "playground"}  # what follows the # is an alloy
+    broken = []
+    for path, tree in trees.items():
+        for url in addresses(tree, "a[href]", "link[href]", "img[src]", "script[src]"):
+            parts = urlsplit(url)
+            if parts.scheme or parts.netloc or url.startswith("//"):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchor = unquote(parts.fragment)
+            if not target.exists() or (anchor and ids.get(target) and anchor not in ids[target]):
+                broken.append((path.stem, url))
+    assert not broken, broken[:20]
+
+
+def test_reference_shows_types_shapes_and_units(site):
+    page = BeautifulSoup((site / "api" / "simulator.html").read_text(), "html.parser")
+    function = page.find(id="xyield.simulator.yield_strength").parent.get_text()
+    assert "[n, 11] fractions or atomic percent" in function
+    assert "GPa; [n], or [m, n]" in function
+    assert "1/s" in function
+
+
+def test_names_in_the_notation_table_exist():
+    cells = json.loads((ROOT / "nbs" / "index.ipynb").read_text())["cells"]
+    table = next(t for c in cells if "## Notation" in (t := "".join(c["source"])))
+    known = set()
+    for module in (ROOT / "xyield").glob("*.py"):
+        with tokenize.open(module) as file:
+            known |= {t.string for t in tokenize.generate_tokens(file.readline) if t.type == tokenize.NAME}
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| $")]
+    assert len(rows) > 15
+    for row in rows:
+        names = re.findall(r"[A-Za-z_]\w*", " ".join(re.findall(r"`([^`\[]+)`", row[3])))
+        assert names, row
+        assert set(names) <= known, row
+
+
+# ---------------------------------------------------------------- the playground's arithmetic
+def _in_node(script):
+    program = f"global.atob = b => Buffer.from(b, 'base64').toString('latin1');{script}"
+    done = subprocess.run(["node", "-"], input=program, capture_output=True, text=True, check=True, timeout=300)
+    return json.loads(done.stdout)
+
+
+QUESTIONS = """
+const networks = XY.readNetworks(DATA);
+const answers = Object.entries(ALLOYS).map(([text, fractions]) => {
+  const outputs = XY.predict(DATA, networks, fractions, KELVIN);
+  return { simulated: ["table4", "atlas"].map(p => XY.simulate(DATA, fractions, KELVIN, p)), outputs,
+           band: XY.band(DATA, outputs), parsed: XY.parse(DATA, text).composition };
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def from_javascript(site, request):
+    "What the page's script says, run by Node or, failing that, by the browser."
+    script = QUESTIONS.replace("ALLOYS", json.dumps(ALLOYS)).replace("KELVIN", json.dumps(KELVIN))
+    if shutil.which("node"):
+        code, data = (json.dumps(str(site / "_static" / name)) for name in ("playground.js", "playground-data.js"))
+        load = (f"const XY = require({code});"
+                f"const DATA = new Function(require('fs').readFileSync({data}, 'utf8') + ';return XYIELD_DATA')();")
+        return _in_node(load + script + "console.log(JSON.stringify(answers));")
+    page = request.getfixturevalue("browser").new_page()
+    page.goto((site / "playground.html").as_uri())
+    return page.evaluate(f"(() => {{ const XY = XYield, DATA = XYIELD_DATA; {script} return answers; }})()")
+
+
+def test_playground_agrees_with_python(from_javascript, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from playground import ensemble, networks
+
+    from xyield.simulator import yield_strength
+
+    constant = networks()[1]["constant_gpa"]
+    for (text, fractions), answer in zip(ALLOYS.items(), from_javascript, strict=True):
+        np.testing.assert_allclose(answer["parsed"], fractions, atol=1e-12, err_msg=text)
+        for preset, simulated in zip(("table4", "atlas"), answer["simulated"], strict=True):
+            expected = yield_strength(np.array(fractions), np.array(KELVIN), preset)
+            np.testing.assert_allclose(simulated, expected, rtol=1e-9, err_msg=text)
+        expected = ensemble(np.array(fractions), np.array(KELVIN))
+        np.testing.assert_allclose(answer["outputs"], expected, atol=1e-4, err_msg=text)
+        np.testing.assert_allclose([b["mean"] for b in answer["band"]], expected.mean(0), atol=1e-4)
+        sigma = (expected.var(0, ddof=1) + constant**2) ** 0.5
+        np.testing.assert_allclose([b["sigma"] for b in answer["band"]], sigma, atol=1e-4)
+
+
+# ---------------------------------------------------------------- in a browser
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_from_a_folder_without_complaint(site, browser, name, width):
+    page = browser.new_page(viewport={"width": width, "height": 850})
+    complaints, elsewhere = [], []
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(request.url))
+    page.on("request", lambda request: request.url.startswith("http") and elsewhere.append(request.url))
+    page.goto((site / f"{name}.html").as_uri())
+    if name.split("/")[0] in ("chapters", "tutorials"):
+        page.wait_for_selector("mjx-container svg", state="attached")
+        page.wait_for_function("!document.body.innerText.includes('\\\\boldsymbol')")
+        assert page.locator("mjx-container").count() > 10
+        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    for image in page.locator("article img").all():
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("i => i.complete && i.naturalWidth > 0"), image.get_attribute("src")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    assert not complaints and not elsewhere
+    page.close()
+
+
+def test_sliders_move_the_numbers(site, browser):
+    page = browser.new_page()
+    page.goto((site / "playground.html").as_uri() + "#NbTaTi")
+    page.wait_for_selector("#playground[data-ready]")
+    read = {name: page.locator(f'[data-part="{name}"]') for name in ("formula", "simulated", "predicted")}
+    before = {name: locator.inner_text() for name, locator in read.items()}
+    assert before["formula"] == "NbTaTi"
+    page.locator('input[data-element="W"]').fill("100")
+    page.wait_for_function("document.querySelector('[data-part=formula]').textContent === 'NbTaTiW'")
+    assert float(read["simulated"].inner_text()) > float(before["simulated"])
+    assert read["predicted"].inner_text() != before["predicted"]
+    page.locator('[data-part="at"]').fill("300")
+    page.wait_for_function("document.querySelector('[data-part=at-value]').textContent.startsWith('300 K')")
+    page.locator('[data-part="text"]').fill("NbRe")
+    page.locator('[data-part="text"]').press("Enter")
+    assert "Re is not one of the eleven elements" in page.locator('[data-part="message"]').inner_text()
+    page.locator('[data-part="alloys"]').select_option("Hf1 Nb1 Ta1 Ti1 Zr1")
+    assert page.locator("#playground circle.measured").count() > 3
+    page.close()
+
+
+def test_search_finds_a_word_from_a_chapter(site, browser):
+    page = browser.new_page()
+    page.goto((site / "search.html").as_uri() + "?q=hypergradient")
+    page.wait_for_selector("#search-results li a")
+    assert any("birpt" in link.get_attribute("href") for link in page.locator("#search-results li a").all())
+    page.close()
