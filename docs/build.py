@@ -14,7 +14,7 @@ import pandas as pd
 from notebooks import Pages
 from playground import networks, write_page_data
 from reference import public_names, write_reference
-from results import quoted_numbers, write_results
+from results import first_lines, quoted_numbers, write_results
 from site_paths import (
     BUILD,
     DOCS,
@@ -63,6 +63,17 @@ def notation() -> str:
     return re.search(r"^## Notation\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1].strip()
 
 
+def contents(notebooks: list) -> str:
+    "Titles with purposes for a reader, and the hidden table of contents for Sphinx."
+    rows = []
+    for path in notebooks:
+        title, purpose = first_lines(path)
+        number = f"{path.stem.split('_')[0]} " if path.parent == NOTEBOOKS else ""
+        rows.append(f"**[{number}{title}]({path.name})**\n: {purpose}\n")
+    pages = "\n".join(p.stem for p in notebooks)
+    return "\n".join(rows) + f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```"
+
+
 def fill(text: str, values: dict) -> str:
     for name, value in values.items():
         text = text.replace(f"%{name}%", value)
@@ -87,8 +98,8 @@ def prepare():
     _, sidecar = networks()
     values = quoted_numbers() | {
         "notation": notation(),
-        "chapters": "\n".join(p.stem for p in library_notebooks()),
-        "tutorials": "\n".join(p.stem for p in TUTORIALS),
+        "chapters": contents(library_notebooks()),
+        "tutorials": contents(TUTORIALS),
         "members": str(sidecar["parameters"]["exported"]),
         "constant": f"{sidecar['constant_gpa']:.2f}",
         "coverage": f"{sidecar['within']['2 sigma']:.0%}",
