@@ -14,7 +14,7 @@ import pandas as pd
 from notebooks import Pages
 from playground import networks, write_page_data
 from reference import public_names, write_reference
-from results import quoted_numbers, write_results
+from results import first_lines, quoted_numbers, write_results
 from site_paths import (
     BUILD,
     DOCS,
@@ -49,8 +49,8 @@ def home_figure(path):
             axis.plot(alloy["temperature"], mean, color=colour, label=label)
             axis.fill_between(alloy["temperature"], mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
         axis.plot(alloy["temperature"], alloy["yield_strength"], "ko", ms=5, label="measured")
-        axis.set(xlabel="temperature (K)", ylim=0, title=formula)
-    axes[0].set_ylabel("yield strength (GPa)")
+        axis.set(xlabel="temperature (K)", title=formula)
+    axes[0].set(ylabel="yield strength (GPa)", ylim=(0, None))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.savefig(path, dpi=160)
     plt.close(figure)
@@ -61,6 +61,17 @@ def notation() -> str:
     cells = json.loads((NOTEBOOKS / "index.ipynb").read_text())["cells"]
     text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
     return re.search(r"^## Notation\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1].strip()
+
+
+def contents(notebooks: list) -> str:
+    "Titles with purposes for a reader, and the hidden table of contents for Sphinx."
+    rows = []
+    for path in notebooks:
+        title, purpose = first_lines(path)
+        number = f"{path.stem.split('_')[0]} " if path.parent == NOTEBOOKS else ""
+        rows.append(f"**[{number}{title}]({path.name})**\n: {purpose}\n")
+    pages = "\n".join(p.stem for p in notebooks)
+    return "\n".join(rows) + f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```"
 
 
 def fill(text: str, values: dict) -> str:
@@ -87,8 +98,8 @@ def prepare():
     _, sidecar = networks()
     values = quoted_numbers() | {
         "notation": notation(),
-        "chapters": "\n".join(p.stem for p in library_notebooks()),
-        "tutorials": "\n".join(p.stem for p in TUTORIALS),
+        "chapters": contents(library_notebooks()),
+        "tutorials": contents(TUTORIALS),
         "members": str(sidecar["parameters"]["exported"]),
         "constant": f"{sidecar['constant_gpa']:.2f}",
         "coverage": f"{sidecar['within']['2 sigma']:.0%}",

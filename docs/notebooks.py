@@ -11,6 +11,8 @@ from site_paths import GITHUB, ROOT, SETTINGS, library_notebooks, page_of
 FENCE = re.compile(r"(^```.*?^```|^~~~.*?^~~~)", re.M | re.S)
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?)\\tag\{(\w+)\}\s*\$\$", re.S)
 MATH = re.compile(r"(\$\$.*?\$\$|(?<![\\$])\$[^$\n](?:[^$]*?[^$\\])?\$(?!\$))", re.S)
+EXPERIMENT_NOTE = ("{.launch-links}\nAn experiment is stored without outputs. What it leaves is on the page "
+                   "[Reproduce](/reproduce.md); how it is run is said there, too.")
 WIDGETS = "application/vnd.jupyter.widget-view+json"
 
 
@@ -50,6 +52,8 @@ class Pages:
             first["source"] = re.sub("^# ", f"# {number} ", "".join(first["source"]))
         if path.parent.name == "tutorials":
             cells.insert(1, markdown(launch_links(path)))
+        if path.parent.name == "experiments":
+            cells.insert(1, markdown(EXPERIMENT_NOTE))
         language = {"name": "python", "pygments_lexer": "ipython3"}
         metadata = {"kernelspec": notebook["metadata"]["kernelspec"], "language_info": language}
         return notebook | {"cells": cells, "metadata": metadata}

@@ -6,7 +6,10 @@ import shutil
 import subprocess
 import sys
 import tokenize
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -204,6 +207,20 @@ def test_sliders_move_the_numbers(site, browser):
     page.locator('[data-part="alloys"]').select_option("Hf1 Nb1 Ta1 Ti1 Zr1")
     assert page.locator("#playground circle.measured").count() > 3
     page.close()
+
+
+def test_site_works_from_a_server(site, browser):
+    handler = partial(SimpleHTTPRequestHandler, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        page, missing = browser.new_page(), []
+        page.on("response", lambda response: response.status >= 400 and missing.append(response.url))
+        for name in ("index", "playground", "chapters/06_sparsity"):
+            page.goto(f"http://127.0.0.1:{server.server_port}/{name}.html")
+        assert page.locator("article h1").inner_text().startswith("06 Sparsity")
+        assert not [url for url in missing if not url.endswith("favicon.ico")]
+        page.close()
+        server.shutdown()
 
 
 def test_search_finds_a_word_from_a_chapter(site, browser):
