@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint docs readme notebooks hooks clean
+.PHONY: help setup lock audit reproduce test nightly lint docs readme notebooks hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -18,12 +18,22 @@ help:  ## list the targets
 
 setup: $(VENV)/.done  ## create .venv and install the package with all its dependencies
 
-$(VENV)/.done: pyproject.toml
+# the exact versions, each with its hash; the package itself is built with the setuptools that is among them
+$(VENV)/.done: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("Python %d.%d is too old: 3.11 or newer is needed (make PYTHON=python3.12 ...)" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+lock:  ## choose the versions in requirements.lock anew, for all supported Pythons
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV); $(BIN)/python -m pip install --quiet uv; }
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes $(upgrade) \
+		--quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+
+audit: setup  ## look the locked versions up in the database of known vulnerabilities (needs the network)
+	@$(BIN)/pip-audit --requirement requirements.lock --disable-pip --require-hashes --progress-spinner off; status=$$?; \
+		test $$status -eq 0 || echo "make audit: pip-audit found something above, or could not reach its database"; exit $$status
 
 reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --rerun-incomplete --nolock --quiet host reason \
@@ -32,6 +42,10 @@ reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 test: setup lint  ## lint, pytest and the tests within the notebooks
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print --skip_folder_re '^([_.]|experiments|tutorials)'
+
+nightly: setup lint  ## like test, with the slow tests: kills and corruption over the whole smoke profile
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -m 'slow or not slow'
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print --skip_folder_re '^([_.]|experiments)'
 
 lint: setup  ## ruff over notebooks and tests
 	$(BIN)/ruff check --quiet .

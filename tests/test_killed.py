@@ -1,0 +1,165 @@
+"""kill -9, then again: nothing half written, nothing lost, nothing done twice, and the same tables to the last byte."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xyield.execution import MASTER
+
+BIN = Path(sys.executable).parent
+KILLED = Path(__file__).with_name("killed.py")
+
+
+def environment(runs):
+    return os.environ | {"XYIELD_RUNS": str(runs), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+
+def small_reproduction(folder, *seed):
+    command = [sys.executable, KILLED, folder / "tables" / "small.csv", *map(str, seed)]
+    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+def tables(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.rglob("tables/*")) if p.suffix in (".csv", ".md")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    small_reproduction(folder)
+    return folder
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 12))])
+def test_killed_at_random_moments(undisturbed, tmp_path, seed):
+    kills = small_reproduction(tmp_path, seed)
+    assert len(kills) >= 3
+    assert tables(tmp_path) == tables(undisturbed)
+    names = [sorted(p.relative_to(f).as_posix() for p in f.rglob("*") if p.is_file()) for f in (tmp_path, undisturbed)]
+    assert names[0] == names[1]  # no leftovers, either
+
+
+def test_undisturbed_again_is_the_same_and_does_nothing(undisturbed):
+    def results():
+        return {p: p.stat().st_mtime_ns for f in ("rows", "checkpoints") for p in (undisturbed / f).iterdir()}
+
+    before, first = results(), tables(undisturbed)
+    small_reproduction(undisturbed)
+    assert (results(), tables(undisturbed)) == (before, first)
+
+
+# the whole chain: make's command, Snakemake, notebooks, kernels
+
+
+def reproduction(root, runs, *more):
+    command = [BIN / "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--config", "profile=smoke", *more]
+    return subprocess.Popen(command, cwd=root, env=environment(runs), stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def descendants(pid):
+    "All living processes below `pid`."
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            parents[int(stat.parent.name)] = int(fields[1])
+    found = {pid}
+    while more := {p for p, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def finished(process):
+    _, words = process.communicate(timeout=900)
+    return process.returncode, words
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+
+
+@needs_proc
+def test_nothing_outlives_a_killed_reproduction_and_the_next_one_finishes(root, tmp_path):
+    first = reproduction(root, tmp_path, "--until", "taba13_datasets")
+    kernel = wait_for(lambda: [p for p in descendants(first.pid) if "ipykernel" in command_line(p)], 60)
+    children = descendants(first.pid)
+    os.kill(first.pid, signal.SIGSTOP)  # it takes its time
+    second = reproduction(root, tmp_path, "--until", "taba13_datasets")
+    words = ""
+    while "waiting for it" not in words:
+        words += (line := second.stderr.readline())
+        assert line, words
+    assert alive(kernel[0]) and not descendants(second.pid)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    wait_for(lambda: not any(alive(p) for p in children), 15)
+    code, words = finished(second)
+    assert code == 0, words[-2000:]
+    assert {p.name for p in (tmp_path / "smoke" / "tables").iterdir()} == {
+        "taba13_datasets.csv", "taba13_datasets.md", "taba13_datasets.json"}
+    assert MASTER not in os.environ
+
+
+@pytest.mark.slow
+@needs_proc
+def test_whole_chain_killed_at_random_moments(root, tmp_path):
+    rng = random.Random(time.time_ns())
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    code, words = finished(reproduction(root, undisturbed))
+    assert code == 0, words[-2000:]
+    seen = {}
+    for kind in rng.sample(["parent", "kernel", "group"] * 4, 12):
+        process = reproduction(root, disturbed)
+        time.sleep(rng.uniform(3, 40))
+        below = descendants(process.pid)
+        if kind == "group":
+            os.killpg(process.pid, signal.SIGKILL)
+        elif kind == "kernel":
+            for pid in [p for p in below if "ipykernel" in command_line(p)][:1]:
+                os.kill(pid, signal.SIGKILL)
+            process.kill()
+        else:
+            process.kill()
+        process.wait()
+        wait_for(lambda pids=below: not any(alive(p) for p in pids), 20)
+        now = {p: p.stat().st_mtime_ns for f in ("rows", "checkpoints") for p in (disturbed / f).glob("*.[js]*")}
+        assert seen.items() <= now.items(), "a finished run was repeated or lost"
+        seen = now
+    code, words = finished(reproduction(root, disturbed))
+    assert code == 0, words[-2000:]
+    assert tables(disturbed) == tables(undisturbed)
+    assert not list(disturbed.rglob("*.part")) and not list(disturbed.rglob("*.damaged*"))
