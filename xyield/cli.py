@@ -13,6 +13,7 @@ from fastcore.script import anno_parser
 
 # %% ../nbs/15_command_line.ipynb #10025f48
 COMMANDS = {  # name -> module:function
+    "predict": "xyield.estimator:predict",
     "release": "xyield.release:release",
 }
 
