@@ -47,7 +47,8 @@ def test_artefacts_say_where_they_come_from(smoke):
     assert {s.stem for s in sidecars} == {
         "tab02_few_shot", "tab02_momentum", "tab03_cross_validation", "tab04_alloys", "birpt_search", "taba09_masks",
         "taba10_gamma", "taba11_mask_rate", "model_width", "fig03_temperature", "figa04_layers",
-        "figa05_representation", "fig02_distributions", "taba13_datasets", "screening"}
+        "figa05_representation", "fig02_distributions", "taba13_datasets", "screening",
+        "tabe1_peers", "tabe2_hard_splits", "tabe3_ablation", "fige1_learning_curves"}
     for sidecar in sidecars:
         content = json.loads(sidecar.read_text())
         assert content["profile"] == "smoke"
