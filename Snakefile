@@ -40,6 +40,7 @@ def parameters(notebook, **more):
 
 ALLOYS = modules("alloys", "measurements", "simulator", "featurization", "models", "training")
 METHODS = modules("sparsity", "handtune", "birpt", "protocols", "paper")
+PEERS = modules("baselines", "softening")
 PRETRAINED = expand(f"{EXECUTED}/pretrain-{{task}}.ipynb", task=TASKS)
 
 EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
@@ -74,6 +75,20 @@ EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
         ALLOYS + modules("kernel", "design_space", "paper") + PRETRAINED,
         table("screening") + figure("screening"),
     ),
+    # these show Table 2's and Table 3's runs of the networks beside their own
+    "tabe1_peers": (
+        ALLOYS + METHODS + PEERS
+        + [f"{EXECUTED}/tab02_few_shot.ipynb", f"{EXECUTED}/tab03_cross_validation.ipynb"],
+        table("tabe1_peers"),
+    ),
+    "tabe3_ablation": (ALLOYS + METHODS + PEERS + [f"{EXECUTED}/tab02_few_shot.ipynb"], table("tabe3_ablation")),
+    # after Table E1, which has some of its rows
+    "fige1_learning_curves": (
+        ALLOYS + METHODS + PEERS + [f"{EXECUTED}/tabe1_peers.ipynb"],
+        figure("fige1_learning_curves"),
+    ),
+    "tabe2_hard_splits": (ALLOYS + METHODS + PEERS + modules("splits"), table("tabe2_hard_splits")),
+    "estimator": (ALLOYS + PEERS + modules("estimator"), []),
 }
 
 

@@ -48,7 +48,8 @@ def test_artefacts_say_where_they_come_from(smoke):
         "tab02_few_shot", "tab02_momentum", "tab03_cross_validation", "tab04_alloys", "birpt_search", "taba09_masks",
         "taba10_gamma", "taba11_mask_rate", "taba12_ensembles", "ensemble_coverage", "ensemble_calibration",
         "handtune_grid", "handtune_control", "model_width", "fig03_temperature", "figa04_layers",
-        "figa05_representation", "fig02_distributions", "taba13_datasets", "screening", "playground"}
+        "figa05_representation", "fig02_distributions", "taba13_datasets", "screening", "playground",
+        "tabe1_peers", "tabe2_hard_splits", "tabe3_ablation", "fige1_learning_curves"}
     for sidecar in sidecars:
         content = json.loads(sidecar.read_text())
         assert content["profile"] == "smoke"

@@ -255,7 +255,7 @@ def scores(
     yield_strength: np.ndarray,  # [n], GPa, of all points
 ) -> pd.DataFrame:  # `rows` with mse (GPa²), mae (GPa), accuracy (%), cover95 and cover50 (%), nan without std
     "Errors on the test points of each row."
-    classes = strength_class(torch.from_numpy(np.asarray(yield_strength))).numpy()
+    classes = strength_class(torch.tensor(np.array(yield_strength))).numpy()
     found = []
     for prediction, std, test in zip(rows["prediction"], rows["std"], rows["test"], strict=True):
         p, truth = np.asarray(prediction)[test], np.asarray(yield_strength)[test]

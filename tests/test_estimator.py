@@ -1,0 +1,98 @@
+"""The estimator from outside: what it refuses, what it keeps, what the command line says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from xyield.alloys import PALETTE
+from xyield.baselines import peers
+from xyield.cli import main
+from xyield.estimator import SofteningGP
+from xyield.measurements import measurements
+from xyield.splits import HeldOutSystems
+
+POINTS = measurements()
+
+
+@pytest.fixture(scope="module")
+def model():
+    known = POINTS.iloc[::8]
+    return SofteningGP(n_steps=40, n_kept=4).fit(known, known["yield_strength"])
+
+
+def test_formulas_fractions_and_arrays_are_the_same_alloys(model):
+    alloys = pd.DataFrame({"formula": ["MoNbTaTi", "HfNbTaTiZr"], "temperature": [300.0, 1273.15]})
+    fractions = pd.DataFrame(0.0, index=[0, 1], columns=list(PALETTE)).assign(temperature=alloys["temperature"])
+    fractions.loc[0, ["Mo", "Nb", "Ta", "Ti"]] = 0.25
+    fractions.loc[1, ["Hf", "Nb", "Ta", "Ti", "Zr"]] = 0.2
+    expected = model.predict(alloys)
+    np.testing.assert_allclose(model.predict(fractions), expected, rtol=1e-9)
+    np.testing.assert_allclose(model.predict(fractions.to_numpy()), expected, rtol=1e-9)
+
+
+def test_saved_model_is_the_same(model, tmp_path):
+    again = SofteningGP.load(model.save(tmp_path / "model.safetensors"))
+    np.testing.assert_array_equal(again.predict(POINTS, return_std=True), model.predict(POINTS, return_std=True))
+    assert again.get_params() == model.get_params()
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (POINTS[["formula"]], POINTS["yield_strength"], "expected temperature, and formula"),
+        (POINTS.assign(temperature=25.0), POINTS["yield_strength"], "if it is in °C"),
+        (POINTS, POINTS["yield_strength"].where(POINTS.index > 0), "238 finite strengths"),
+        (POINTS, POINTS["yield_strength"][:5], "238 finite strengths"),
+        (np.ones((4, 3)), np.ones(4), r"expected \[n, 12\]"),
+    ],
+)
+def test_what_is_no_alloy_is_refused(X, y, message):
+    with pytest.raises(ValueError, match=message):
+        SofteningGP(n_steps=10, n_kept=2).fit(X, y)
+
+
+def test_unknown_part_is_refused():
+    with pytest.raises(ValueError, match="expected some of simulator"):
+        SofteningGP(without=("physics",)).fit(POINTS, POINTS["yield_strength"])
+
+
+def test_no_strength_is_left_near_the_melting_point_and_the_unknown_is_uncertain(model):
+    kelvin = pd.DataFrame({"formula": "MoNbTaTi", "temperature": [300.0, 2700.0]})
+    cold, hot = model.predict(kelvin)
+    assert abs(hot) < 0.1 < cold
+    alloys = pd.DataFrame({"formula": ["MoNbTaTi", "FeCrAl"], "temperature": 300.0})
+    known, foreign = model.predict(alloys, return_std=True)[1]
+    assert foreign > known
+
+
+def test_command_line(model, tmp_path, capsys):
+    path = str(model.save(tmp_path / "model.safetensors"))
+    assert main(["predict", "MoNbTaTiW,FeMoNb", "--temperature", "298.15,1273", "--estimator", path]) == 0
+    shown = capsys.readouterr()
+    assert len(shown.out.strip().splitlines()) == 5
+    assert "FeMoNb at 298.15 K extrapolates: the model has seen no alloy with Fe" in shown.err
+    assert "MoNbTaTiW" not in shown.err
+    assert main(["predict", "MoNbNi"]) == 1
+    assert "contains Ni" in capsys.readouterr().err
+    assert main(["predict", "MoNb", "--estimator", str(tmp_path / "none")]) == 1
+    assert "no estimator at" in capsys.readouterr().err
+
+
+def test_default_estimator_is_stored_only_where_there_is_a_store(tmp_path, monkeypatch):
+    import xyield.estimator as estimator
+
+    monkeypatch.setattr(estimator, "SofteningGP", lambda: SofteningGP(n_steps=4, n_kept=1))
+    monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "runs"))
+    estimator.default_estimator()
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "runs").mkdir()
+    estimator.default_estimator()
+    assert len(list((tmp_path / "runs").rglob("*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("name", [n for n in peers() if "co-kriging" not in n])
+def test_peer_fits_eleven_points_and_predicts_all(name):
+    train, _ = HeldOutSystems().split(POINTS, 0)
+    few = POINTS.iloc[train[::20]]
+    found = peers()[name].fit(few, few["yield_strength"]).predict(POINTS)
+    assert found.shape == (238,) and np.isfinite(found).all()
