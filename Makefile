@@ -32,8 +32,8 @@ lock:  ## choose the versions in requirements.lock anew, for all supported Pytho
 		--quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
 audit: setup  ## look the locked versions up in the database of known vulnerabilities (needs the network)
-	@$(BIN)/pip-audit --requirement requirements.lock --disable-pip --require-hashes --progress-spinner off; status=$$?; \
-		test $$status -eq 0 || echo "make audit: pip-audit found something above, or could not reach its database"; exit $$status
+	@$(BIN)/pip-audit --strict --requirement requirements.lock --disable-pip --require-hashes --progress-spinner off \
+		|| { echo "make audit: not clean: a vulnerability is listed above, or the database could not be reached"; exit 1; }
 
 reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --rerun-incomplete --nolock --quiet host reason \
