@@ -262,8 +262,8 @@ def scores(
         inside = strength_class(torch.from_numpy(p)).numpy() == classes[test]
         score = {"mse": np.mean((p - truth) ** 2), "mae": np.mean(np.abs(p - truth)), "accuracy": 100 * np.mean(inside)}
         if std is not None:
-            distance = np.abs(p - truth) / np.asarray(std)[test]
-            score |= {"cover95": 100 * np.mean(distance < 1.960), "cover50": 100 * np.mean(distance < 0.6745)}
+            distance, std = np.abs(p - truth), np.asarray(std)[test]
+            score |= {"cover95": 100 * np.mean(distance < 1.960 * std), "cover50": 100 * np.mean(distance < 0.6745 * std)}
         found.append(score)
     columns = ["mse", "mae", "accuracy", "cover95", "cover50"]
     return rows.assign(**pd.DataFrame(found, index=rows.index).reindex(columns=columns))
