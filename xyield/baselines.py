@@ -263,7 +263,8 @@ def scores(
         score = {"mse": np.mean((p - truth) ** 2), "mae": np.mean(np.abs(p - truth)), "accuracy": 100 * np.mean(inside)}
         if std is not None:
             distance, std = np.abs(p - truth), np.asarray(std)[test]
-            score |= {"cover95": 100 * np.mean(distance < 1.960 * std), "cover50": 100 * np.mean(distance < 0.6745 * std)}
+            score["cover95"] = 100 * np.mean(distance < 1.960 * std)
+            score["cover50"] = 100 * np.mean(distance < 0.6745 * std)
         found.append(score)
     columns = ["mse", "mae", "accuracy", "cover95", "cover50"]
     return rows.assign(**pd.DataFrame(found, index=rows.index).reindex(columns=columns))
