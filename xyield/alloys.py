@@ -95,6 +95,8 @@ def parse_formulas(
     formulas,  # iterable of n formulas
 ) -> np.ndarray:  # float64 [n, 11]
     "Compositions of several formulas; raises `ValueError` like `parse_formula`, and if there are none."
+    if formulas is None or isinstance(formulas, pd.DataFrame):
+        raise ValueError(f"formulas are {type(formulas).__name__}; expected a list or a column of text")
     rows = [parse_formula(f) for f in ([formulas] if isinstance(formulas, str) else formulas)]
     if not rows:
         raise ValueError("no formulas given; expected at least one")
@@ -106,7 +108,8 @@ def to_formula(
     digits: int = 6,  # significant digits of the amounts
 ) -> str:  # such as "Mo1 Nb1 Ta1 Ti0.25 W1"
     "The formula of a composition, amounts relative to the most abundant element."
-    amounts = np.asarray(composition) / np.max(composition)
+    amounts = as_compositions(composition)[0]
+    amounts = amounts / amounts.max()
     text = [np.format_float_positional(a, digits, unique=False, fractional=False, trim="-") for a in amounts]
     return " ".join(e + t for e, t, a in zip(PALETTE, text, amounts, strict=True) if a > 0)
 

@@ -35,6 +35,7 @@ from xyield.training import (
     check_columns,
     check_count,
     predict,
+    resolve_device,
     tolerated_failures,
 )
 
@@ -199,13 +200,15 @@ def run(
     threads: int = 1,
 ) -> pd.DataFrame:  # a row a seed: `_identity`'s and `_row`'s entries, `failed`, n_train, n_test, seconds, versions
     "Repeat `method` once for each seed, from stored rows where they exist; raises `ValueError` on bad arguments."
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise ValueError(f"task is {task!r}; expected one of {', '.join(TASKS)}")
-    if not dataclasses.is_dataclass(method) or not hasattr(method, "train"):
+    if isinstance(method, type) or not dataclasses.is_dataclass(method) or not hasattr(method, "train"):
         raise ValueError(f"method is {method!r}; expected a data class with `train`, such as PretrainTransfer()")
-    if not dataclasses.is_dataclass(protocol) or not hasattr(protocol, "split"):
+    if isinstance(protocol, type) or not dataclasses.is_dataclass(protocol) or not hasattr(protocol, "split"):
         raise ValueError(f"protocol is {protocol!r}; expected a data class with `split`, such as FewShot(0.10)")
     seeds = _checked_seeds(seeds)
+    resolve_device(device)
+    check_count("threads", threads)
     as_tensors(points, method.layout)  # raises on bad points, also if the answer is stored
     by_size = {}  # a stack needs support sets of one size; folds may differ by one point
     for seed in seeds:

@@ -91,8 +91,10 @@ def yield_strength(
     for value, known, name in ((elements, ELEMENTS, "elements"), (thermal, THERMAL, "thermal")):
         if value not in known:
             raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
-    if not 0 < strain_rate < REFERENCE_STRAIN_RATE:
+    if not isinstance(strain_rate, float | int) or not 0 < strain_rate < REFERENCE_STRAIN_RATE:
         raise ValueError(f"strain_rate is {strain_rate}; expected between 0 and {REFERENCE_STRAIN_RATE:g} per second")
+    if not isinstance(taylor, float | int) or not 0 < taylor < np.inf:
+        raise ValueError(f"taylor is {taylor!r}; expected a finite number above 0")
     temperature = as_temperatures(temperature)
     tau_y0, barrier = strength_parameters(as_compositions(compositions), elements)
     energy = BOLTZMANN * temperature * np.log(REFERENCE_STRAIN_RATE / strain_rate)  # eV
@@ -190,6 +192,8 @@ def simulated_sample(
 ) -> pd.DataFrame:  # n rows: fractions in a column for each element, `temperature` (K), `yield_strength` (GPa)
     "X-Yield's low-quality domain (section 3): distinct points, drawn uniformly from design space × temperatures."
     space, kelvin = DesignSpace(), temperature_grid()
+    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= len(space) * len(kelvin):
+        raise ValueError(f"n is {n!r}; expected a whole number from 1 to {len(space) * len(kelvin)}")
     point = np.random.default_rng(seed).choice(len(space) * len(kelvin), size=n, replace=False)
     which, when = np.divmod(point, len(kelvin))
     sample = pd.DataFrame(space.compositions(which), columns=list(PALETTE))

@@ -58,7 +58,8 @@ class Schedule:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
         for name in ("epochs", "batch_size"):
             check_count(name, getattr(self, name))
-        if not 0 <= self.learning_rate < math.inf or not 0 <= self.momentum < 1:
+        numbers = isinstance(self.learning_rate, float | int) and isinstance(self.momentum, float | int)
+        if not numbers or not 0 <= self.learning_rate < math.inf or not 0 <= self.momentum < 1:
             raise ValueError(f"learning_rate is {self.learning_rate} and momentum {self.momentum}; expected 0 or more "
                              "and finite, and 0 or more and below 1")
 
