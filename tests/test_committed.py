@@ -40,7 +40,7 @@ def test_training_from_scratch_agrees_with_the_committed_table(root, runs):
     found = computed("no_pretraining")
     assert p_value(found, committed(root, "tab02_few_shot", "no_pretraining")) > SIGNIFICANT
     assert found[0] == pytest.approx(committed(root, "tab02_few_shot", "no_pretraining")[0], rel=TOLERANCE)
-    assert found[0] != pytest.approx(committed(root, "tab02_momentum", "no_pretraining")[0], rel=TOLERANCE)  # it can tell
+    assert found[0] != pytest.approx(committed(root, "tab02_momentum", "no_pretraining")[0], rel=TOLERANCE)
 
 
 @pytest.mark.slow
