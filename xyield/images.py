@@ -131,7 +131,8 @@ def corrupt_folder(
     if begun.is_file() and json.loads(begun.read_text()) != settings:
         raise ValueError(f"{destination} holds {begun.read_text().strip()}; asked for {settings}")
     write_json(begun, settings)
-    names = sorted(str(p.relative_to(source)) for p in source.rglob("*") if p.suffix.lower() in (".jpeg", ".jpg", ".png"))
+    kinds = (".jpeg", ".jpg", ".png")
+    names = sorted(str(p.relative_to(source)) for p in source.rglob("*") if p.suffix.lower() in kinds)
     work = partial(_corrupt_file, source=source, destination=destination, seed=seed, size=size, corruption=corruption,
                    severity=severity)
     with ProcessPoolExecutor(workers) as pool:
@@ -207,9 +208,10 @@ class PaperImages:
     n_target: int = 200
 
     def __post_init__(self):
-        for value, known in ((self.source, ("ImageNet", "ImageNet-C")), (self.target, ("CUB-200", "CUB-200 (10-shot)"))):
-            if value not in known:
-                raise ValueError(f"domain is {value!r}; expected one of {', '.join(known)}")
+        known = {"source": ("ImageNet", "ImageNet-C"), "target": ("CUB-200", "CUB-200 (10-shot)")}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(values)}")
 
     def source_settings(self) -> dict:
         "What determines a network that has seen the source only; pairs that agree in it share such networks."

@@ -68,7 +68,8 @@ def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     images, labels = load_digits(return_X_y=True)
     large = F.interpolate(torch.from_numpy(images).reshape(-1, 1, 8, 8).float(), (28, 28), mode="bilinear")
     large = (large[:, 0] * (255 / 16)).byte().numpy()
-    return {"train": (large[:1200], labels[:1200].astype(np.uint8)), "test": (large[1200:], labels[1200:].astype(np.uint8))}
+    labels = labels.astype(np.uint8)
+    return {"train": (large[:1200], labels[:1200]), "test": (large[1200:], labels[1200:])}
 
 
 ITEMS = {"fashion": fashion_mnist, "digits": digits}
@@ -132,7 +133,8 @@ class Testbed:
     n_target: int = 20
 
     def __post_init__(self):
-        known = {"source": ("ImageNet", "ImageNet-C"), "target": ("CUB-200", "CUB-200 (10-shot)"), "items": tuple(ITEMS)}
+        known = {"source": ("ImageNet", "ImageNet-C"), "target": ("CUB-200", "CUB-200 (10-shot)"),
+                 "items": tuple(ITEMS)}
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(values)}")
