@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint readme notebooks hooks clean
+.PHONY: help setup data reproduce test lint readme notebooks hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -24,6 +24,9 @@ $(VENV)/.done: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+data: setup  ## download Fashion-MNIST for the image tables (Debian: or install dataset-fashion-mnist)
+	$(BIN)/python -c 'from xyield.testbed import fashion_mnist; fashion_mnist(download=True)'
 
 reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --rerun-incomplete --nolock --quiet host reason \

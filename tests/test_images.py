@@ -1,7 +1,6 @@
 """The image experiments at the paper's layout: tiny folders with real files, several processes, interruptions."""
 
 import dataclasses
-import os
 import subprocess
 import sys
 
@@ -118,10 +117,10 @@ def test_killed_bilevel_run_goes_on_as_if_nothing_had_happened(runs, tmp_path, m
     assert not network_path(chain, TINY, 0).with_suffix(".progress").exists()
 
 
-def test_two_processes_train_one_network(runs):
+def test_two_processes_train_one_network(runs, root):
     "Half of each batch each. In a fresh interpreter, because it forks."
     code = "from tests.test_images import *; [trained(c, FEW, 0, Hardware(processes=2, cpu=True)) for c in TOGETHER]"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     pruned, bilevel = (trained(chain, FEW, 0) for chain in TOGETHER)
     assert pruned["hardware"]["processes"] == bilevel["hardware"]["processes"] == 2  # stored by the two

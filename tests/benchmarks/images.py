@@ -106,9 +106,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         decode, corrupt = decoding(Path(folder))
     step = measured["ResNet-18, 64 pixels"]["target"] / 16 * (224 / 64) ** 2
-    print(f"ImageNet: decoding and augmenting an image takes {1e3 * decode:.1f} ms of a core, {decode / step:.1%} of what "
-          f"training on it takes there; a GPU that trains on 3,000 images/s needs {3000 * decode:.0f} such cores")
-    print(f"corrupting an image takes {1e3 * corrupt:.0f} ms, the training set {1.281e6 * corrupt / 3600:.0f} core hours")
+    print(f"ImageNet: decoding and augmenting an image takes {1e3 * decode:.1f} ms of a core, {decode / step:.1%} of "
+          f"training on it there; a GPU that trains on 3,000 images/s needs {3000 * decode:.0f} such cores\n"
+          f"corrupting an image takes {1e3 * corrupt:.0f} ms, ImageNet {1.28e6 * corrupt / 3600:.0f} core hours")
 
 
 if __name__ == "__main__":
