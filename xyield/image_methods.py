@@ -506,7 +506,7 @@ def run_images(
     data,
     seeds: list[int],
     hardware: Hardware | None = None,
-) -> pd.DataFrame:  # name, source, target, seed, test and, if the data have it, validation (percent), sparsity, seconds
+) -> pd.DataFrame:  # name, source, target, seed, test, validation (percent), sparsity, seconds (of the last stage)
     "Train every chain once for each seed, from stored networks where they exist."
     rows = []
     for (name, chain), seed in tqdm(list(itertools.product(chains.items(), seeds)), mininterval=1, leave=False):
