@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock audit reproduce test nightly lint docs readme notebooks hooks clean
+.PHONY: help setup data lock audit reproduce test nightly lint docs readme notebooks hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -34,6 +34,9 @@ lock:  ## choose the versions in requirements.lock anew, for all supported Pytho
 audit: setup  ## look the locked versions up in the database of known vulnerabilities (needs the network)
 	@$(BIN)/pip-audit --strict --requirement requirements.lock --disable-pip --require-hashes --progress-spinner off \
 		|| { echo "make audit: not clean: a vulnerability is listed above, or the database could not be reached"; exit 1; }
+
+data: setup  ## download Fashion-MNIST for the image tables (Debian: or install dataset-fashion-mnist)
+	$(BIN)/python -c 'from xyield.testbed import fashion_mnist; fashion_mnist(download=True)'
 
 reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --rerun-incomplete --nolock --quiet host reason \

@@ -41,6 +41,13 @@ def parameters(notebook, **more):
 ALLOYS = modules("alloys", "measurements", "simulator", "featurization", "models", "training")
 METHODS = modules("sparsity", "handtune", "birpt", "protocols", "paper")
 PEERS = modules("baselines", "softening")
+IMAGES = modules("images", "testbed", "image_training", "image_methods", "sparsity", "handtune", "birpt", "paper")
+IMAGE_PAIRS = {  # a table of Hand-Tune's grid -> its pair of domains
+    "taba05_images": {"source": "ImageNet", "target": "CUB-200"},
+    "taba06_images": {"source": "ImageNet-C", "target": "CUB-200"},
+    "taba07_images": {"source": "ImageNet", "target": "CUB-200 (10-shot)"},
+    "taba08_images": {"source": "ImageNet-C", "target": "CUB-200 (10-shot)"},
+}
 PRETRAINED = expand(f"{EXECUTED}/pretrain-{{task}}.ipynb", task=TASKS)
 
 EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
@@ -59,6 +66,12 @@ EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
     # these two show Table 2's runs
     "fig03_temperature": (ALLOYS + METHODS + [f"{EXECUTED}/tab02_few_shot.ipynb"], figure("fig03_temperature")),
     "figa04_layers": (ALLOYS + METHODS + [f"{EXECUTED}/tab02_few_shot.ipynb"], figure("figa04_layers")),
+    # the image experiments; Table 1 and Figure A4 show the runs of Tables A5 to A8
+    "tab01_images": (IMAGES + expand(f"{EXECUTED}/{{name}}.ipynb", name=IMAGE_PAIRS), table("tab01_images")),
+    "figa04_images": (IMAGES + expand(f"{EXECUTED}/{{name}}.ipynb", name=IMAGE_PAIRS), figure("figa04_images")),
+    "taba09_images": (IMAGES, table("taba09_images") + table("taba10_images") + table("taba11_images")),
+    "images_search": (IMAGES, table("images_search")),
+    "image_hours": (IMAGES + ["profiles/paper.yml"], table("image_hours")),
     "model_width": (ALLOYS + METHODS, table("model_width")),
     "figa05_representation": (modules("alloys", "featurization", "paper"), figure("figa05_representation")),
     "fig02_distributions": (modules("alloys", "measurements", "simulator", "paper"), figure("fig02_distributions")),
@@ -96,9 +109,10 @@ rule all:
     input:
         table("tab02_few_shot"),
         table("tab02_momentum"),
+        [[table(name), figure(name)] for name in IMAGE_PAIRS],
         [artefacts for _, artefacts in EXPERIMENTS.values()],
         # a clone has the tables but has not run the notebooks
-        expand(f"{EXECUTED}/{{name}}.ipynb", name=["tab02_few_shot", "tab02_momentum", *EXPERIMENTS]),
+        expand(f"{EXECUTED}/{{name}}.ipynb", name=["tab02_few_shot", "tab02_momentum", *IMAGE_PAIRS, *EXPERIMENTS]),
     default_target: True
 
 
@@ -129,6 +143,29 @@ rule tab02:
             output=OUTPUT,
             name=f"tab02_{wildcards.variant}",
             momentum=MOMENTUM[wildcards.variant],
+        ),
+    priority: 1
+    script:
+        "execute.py"
+
+
+rule image_grid:
+    input:
+        IMAGES,
+        notebook="nbs/experiments/taba05_images.ipynb",
+    output:
+        table("taba0{number}_images"),
+        figure("taba0{number}_images"),
+        executed=f"{EXECUTED}/taba0{{number}}_images.ipynb",
+    wildcard_constraints:
+        number="[5-8]",
+    params:
+        notebook=lambda wildcards: parameters(
+            "taba05_images",
+            profile=PROFILE,
+            output=OUTPUT,
+            name=f"taba0{wildcards.number}_images",
+            **IMAGE_PAIRS[f"taba0{wildcards.number}_images"],
         ),
     priority: 1
     script:

@@ -49,7 +49,9 @@ def test_artefacts_say_where_they_come_from(smoke):
         "taba10_gamma", "taba11_mask_rate", "taba12_ensembles", "ensemble_coverage", "ensemble_calibration",
         "handtune_grid", "handtune_control", "model_width", "fig03_temperature", "figa04_layers",
         "figa05_representation", "fig02_distributions", "taba13_datasets", "screening", "playground",
-        "tabe1_peers", "tabe2_hard_splits", "tabe3_ablation", "fige1_learning_curves"}
+        "tabe1_peers", "tabe2_hard_splits", "tabe3_ablation", "fige1_learning_curves",
+        "tab01_images", "taba05_images", "taba06_images", "taba07_images", "taba08_images", "taba09_images",
+        "taba10_images", "taba11_images", "figa04_images", "images_search", "image_hours"}
     for sidecar in sidecars:
         content = json.loads(sidecar.read_text())
         assert content["profile"] == "smoke"
@@ -86,7 +88,7 @@ def test_same_seed_gives_the_same_table_in_another_place(root, smoke, tmp_path):
 def test_unknown_profile_is_refused(root, tmp_path):
     result = reproduce(root, tmp_path, "profile=desktop")
     assert result.returncode != 0
-    assert "profile is 'desktop'; expected one of laptop, smoke" in result.stdout + result.stderr
+    assert "profile is 'desktop'; expected one of laptop, paper, smoke" in result.stdout + result.stderr
 
 
 def test_failing_notebook_leaves_nothing(root, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from xyield.birpt import BiRPT, _State
+from xyield.birpt import BiRPT, BiRPTState
 from xyield.measurements import measurements
 from xyield.models import TASKS, new_networks
 from xyield.simulator import simulated_sample
@@ -57,9 +57,9 @@ def main():
     cases = {
         "pretraining": (lambda model, seeds: train_epoch, simulated, PRETRAIN),
         "transfer": (lambda model, seeds: train_epoch, measured, TRANSFER),
-        "Bi-RPT, lower level every step": (lambda m, s: _State(birpt, m, TASK, s).epoch, measured, TRANSFER),
+        "Bi-RPT, lower level every step": (lambda m, s: BiRPTState(birpt, m, TASK, s).epoch, measured, TRANSFER),
         f"Bi-RPT, every {lower_every} steps": (
-            lambda m, s: _State(sparse_lower, m, TASK, s).epoch, measured, TRANSFER),
+            lambda m, s: BiRPTState(sparse_lower, m, TASK, s).epoch, measured, TRANSFER),
     }
     rows = []
     with torch_threads(1):

@@ -1,0 +1,143 @@
+"""The image experiments at the paper's layout: tiny folders with real files, several processes, interruptions."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from xyield import image_training, testbed
+from xyield.image_methods import birpt_chain, image_settings, method_chains
+from xyield.image_training import BiLevel, Hardware, ImageSchedule, Stage, network_path, trained
+from xyield.images import PaperImages, corrupt_folder, data_dir, imagenet_c, require
+from xyield.testbed import fashion_mnist
+
+TINY = testbed.Testbed(items="digits", source_per_class=2, heldout_per_class=2, channels=(4, 4, 8, 8))
+ROUNDS = {"pretrain_sparsity_only": (1, 0), "transfer_sparsity_only": (0, 1), "handtune": (1, 1)}
+SHORT = {"epochs": 1, "batch_size": 32, "learning_rate": 0.05}
+PARTS = ("pretrain", "pretrain_again", "transfer", "transfer_again", "scratch", "mix")
+SCHEDULES = image_settings("CUB-200", dict.fromkeys(PARTS, SHORT))
+FEW = dataclasses.replace(TINY, target="CUB-200 (10-shot)")
+PRUNED = (Stage("source", SCHEDULES.pretrain), Stage("source", SCHEDULES.pretrain_again, "prune"))
+TOGETHER = (PRUNED, birpt_chain(SCHEDULES, mask_rate=1e3))
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    "Folders in the layouts of the public data sets: three ImageNet classes, four kinds of birds with twelve images."
+    monkeypatch.setenv("XYIELD_DATA", str(tmp_path))
+    rng = np.random.default_rng(0)
+
+    def picture(path, size=(40, 36)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+
+    for wnid in ("n01440764", "n01443537", "n01484850"):
+        for i in range(3):
+            picture(tmp_path / "imagenet" / "train" / wnid / f"{wnid}_{i}.JPEG")
+            picture(tmp_path / "imagenet-c" / "fog" / "2" / wnid / f"ILSVRC2012_val_0000000{i}.JPEG")
+    birds = tmp_path / "CUB_200_2011"
+    names = [f"{k:03d}.Bird/Bird_{k}_{i}.jpg" for k in (1, 2, 3, 4) for i in range(14)]
+    for name in names:
+        picture(birds / "images" / name)
+    (birds / "images.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(names, 1)))
+    (birds / "image_class_labels.txt").write_text("".join(f"{i} {int(n[:3])}\n" for i, n in enumerate(names, 1)))
+    (birds / "train_test_split.txt").write_text("".join(f"{i} {int(i % 14 > 2)}\n" for i in range(1, len(names) + 1)))
+    return tmp_path
+
+
+def test_every_method_runs_on_folders_in_the_public_layouts(folders, runs):
+    noisy = data_dir() / "imagenet-corrupted" / "impulse_noise" / "2"
+    corrupt_folder(require("imagenet", "train"), noisy, "impulse_noise", 2, size=32)
+    model = tuple((name, value) for name, value in TINY.model if name != "in_chans")
+    data = PaperImages("ImageNet-C", "CUB-200 (10-shot)", "impulse_noise", 2, 32, 32, model, n_source=3, n_target=4)
+    assert len(data.target_train(0)) == 40 and len(imagenet_c("fog", 2, 32)) == 9
+    for name, chain in method_chains(SCHEDULES, ROUNDS).items():
+        info = trained(chain, data, 0, Hardware(cpu=True))
+        assert set(info["accuracy"]) == {"test"}, name
+        assert info["n_images"] == 40
+
+
+def test_missing_data_shows_the_tree(folders):
+    with pytest.raises(FileNotFoundError, match=r"(?s)imagenet/val is missing.*n01440764/ILSVRC2012_val"):
+        require("imagenet", "val")
+    with pytest.raises(FileNotFoundError, match=r"(?s)imagenet-corrupted.*made by `corrupt_folder`"):
+        PaperImages("ImageNet-C").source_train()
+
+
+@pytest.mark.parametrize("corruption", ["glass_blur", "impulse_noise", "motion_blur"])
+def test_corruption_depends_on_the_file_only(folders, tmp_path, corruption):
+    for name in ("first", "second"):
+        corrupt_folder(require("imagenet", "train"), tmp_path / name, corruption, 3, size=40)
+        np.random.default_rng().random()
+    files = sorted((tmp_path / "first").rglob("*.JPEG"))
+    assert len(files) == 9
+    assert all(f.read_bytes() == (tmp_path / "second" / f.relative_to(tmp_path / "first")).read_bytes() for f in files)
+
+
+def test_missing_fashion_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XYIELD_DATA", str(tmp_path))
+    monkeypatch.setattr("xyield.testbed.DEBIAN_FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
+        fashion_mnist.__wrapped__()
+
+
+def test_killed_bilevel_run_goes_on_as_if_nothing_had_happened(runs, tmp_path, monkeypatch):
+    bilevel = BiLevel(1, 0.05, 64, mask_rate=1e3, gamma=3e-4)
+    settings = dataclasses.replace(SCHEDULES, transfer=ImageSchedule(3, 64, 0.05), bilevel=bilevel)
+    chain, whole = birpt_chain(settings), image_training.ImageState.step
+    expected = trained(chain, TINY, 0)
+    monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "again"))
+    monkeypatch.setattr(image_training, "SAVE_SECONDS", 0.0)
+
+    def broken(self, network, optimizer, batch, others, epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return whole(self, network, optimizer, batch, others, epoch)
+
+    monkeypatch.setattr(image_training.ImageState, "step", broken)
+    with pytest.raises(KeyboardInterrupt):
+        trained(chain, TINY, 0)
+    assert network_path(chain, TINY, 0).with_suffix(".progress").is_file()
+    monkeypatch.setattr(image_training.ImageState, "step", whole)
+    found = trained(chain, TINY, 0)
+    for name in ("loss", "accuracy", "masks", "sparsity"):
+        assert found[name] == expected[name]
+    assert not network_path(chain, TINY, 0).with_suffix(".progress").exists()
+
+
+def test_two_processes_train_one_network(runs, root):
+    "Half of each batch each. In a fresh interpreter, because it forks."
+    code = "from tests.test_images import *; [trained(c, FEW, 0, Hardware(processes=2, cpu=True)) for c in TOGETHER]"
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    pruned, bilevel = (trained(chain, FEW, 0) for chain in TOGETHER)
+    assert pruned["hardware"]["processes"] == bilevel["hardware"]["processes"] == 2  # stored by the two
+    assert np.isfinite([*pruned["loss"], *bilevel["loss"]]).all()
+    assert pruned["sparsity"]["total"] == pytest.approx(0.2, abs=1e-3)
+    assert 0 < bilevel["sparsity"]["total"] < 1
+
+
+def test_pairs_that_share_a_source_share_its_network(runs):
+    other = dataclasses.replace(TINY, source="ImageNet-C")
+    pretrained, transfer = (Stage("source", SCHEDULES.pretrain),), Stage("target", SCHEDULES.transfer)
+    scratch = (Stage("target", SCHEDULES.scratch),)
+    assert network_path(pretrained, TINY, 0) == network_path(pretrained, FEW, 0)
+    assert network_path(pretrained, TINY, 0) != network_path(pretrained, other, 0)
+    assert network_path((*pretrained, transfer), TINY, 0) != network_path((*pretrained, transfer), FEW, 0)
+    assert network_path(scratch, TINY, 0) == network_path(scratch, other, 0)  # no source in it
+
+
+def test_paper_profile_has_the_schedules_of_appendix_b1(root):
+    profile = yaml.safe_load((root / "profiles" / "paper.yml").read_text())
+    s = image_settings("CUB-200", profile["tab01_images"]["settings"])
+    assert (s.pretrain.epochs, s.pretrain_again.epochs, s.transfer.epochs, s.transfer_again.epochs) == (95, 45, 90, 45)
+    assert (s.pretrain.batch_size, s.transfer.batch_size, s.scratch.learning_rate) == (1024, 64, 0.01)
+    assert [s.pretrain.rate(e) for e in (4, 34, 35, 65, 94)] == pytest.approx([0.4, 0.4, 0.04, 0.004, 0.004])
+    assert [s.transfer.rate(e) for e in (0, 30, 89)] == pytest.approx([1e-3, 1e-4, 1e-5])
+    assert (s.bilevel.lower_rate, s.bilevel.gamma, s.bilevel.mask_rate) == (1e-3, 1e-4, 3.5)
+    for name in ("taba05_images", "taba09_images", "figa04_images"):
+        assert profile[name]["settings"] == profile["tab01_images"]["settings"]
