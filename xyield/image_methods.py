@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRETRAINING', 'TESTBED_SETTINGS', 'IMAGE_METHODS', 'DATA', 'DATA_NAMES', 'OURS', 'ROLES', 'GRIDS', 'ImageSettings',
-           'image_settings', 'handtune_chain', 'birpt_chain', 'method_chains', 'run_images', 'handtune_grid',
-           'chosen_rounds', 'domain_name', 'grid_and_methods', 'training_images']
+           'image_settings', 'handtune_chain', 'birpt_chain', 'method_chains', 'shrinkage', 'run_images',
+           'handtune_grid', 'dense_edges', 'chosen_rounds', 'domain_name', 'grid_and_methods', 'training_images']
 
 # %% ../nbs/23_image_methods.ipynb #d28103d8
 import dataclasses
@@ -107,6 +107,13 @@ IMAGE_METHODS = METHODS | {
     "random_as_birpt": "control: random masks, as sparse as Bi-RPT's",
 }
 
+# %% ../nbs/23_image_methods.ipynb #9f61ae82
+def shrinkage(bilevel: BiLevel, schedule: ImageSchedule, n_images: int) -> float:
+    "λ_m γ summed over all steps; a mask without a gradient is zero when it reaches ½ (Eqs 10 and 11)."
+    steps_per_epoch = -(-n_images // schedule.batch_size)
+    decays = sum(schedule.rate(epoch) for epoch in range(schedule.epochs)) / schedule.learning_rate
+    return bilevel.mask_rate * bilevel.gamma * steps_per_epoch * decays
+
 # %% ../nbs/23_image_methods.ipynb #7dbb26d5
 def run_images(
     chains: dict,  # name of a row -> chain
@@ -126,6 +133,12 @@ def run_images(
 def handtune_grid(settings: ImageSettings, n_s: int, n_t: int) -> dict[tuple[int, int], Chain]:
     "The chains of all cells, up to `n_s` and `n_t` rounds."
     return {cell: handtune_chain(settings, *cell) for cell in itertools.product(range(n_s + 1), range(n_t + 1))}
+
+
+def dense_edges(settings: ImageSettings, n_s: int, n_t: int) -> dict[tuple[int, int], Chain]:
+    "The control for the cells with rounds in one stage only: the same epochs and no pruning."
+    cells = [(i, 0) for i in range(1, n_s + 1)] + [(0, j) for j in range(1, n_t + 1)]
+    return {cell: handtune_chain(settings, *cell, pruned=False) for cell in cells}
 
 
 def chosen_rounds(
