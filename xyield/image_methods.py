@@ -38,7 +38,7 @@ PRETRAINING = {"pretrain": ImageSchedule(8, 128, 0.1), "pretrain_again": ImageSc
 TESTBED_SETTINGS = {
     "CUB-200": ImageSettings(
         **PRETRAINING, transfer=ImageSchedule(30, 64, 0.01), transfer_again=ImageSchedule(15, 64, 0.01),
-        scratch=ImageSchedule(60, 64, 0.3), mix=ImageSchedule(180, 64, 0.1),
+        scratch=ImageSchedule(60, 64, 0.3), mix=ImageSchedule(180, 64, 0.3),
         bilevel=BiLevel(4, 0.05, 64, mask_rate=300.0, gamma=1.2e-5, epsilon_decay=0.97)),
     "CUB-200 (10-shot)": ImageSettings(
         **PRETRAINING, transfer=ImageSchedule(60, 64, 0.01), transfer_again=ImageSchedule(30, 64, 0.01),
