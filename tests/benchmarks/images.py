@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from xyield.handtune import kept_at_zero, prune_smallest
+from xyield.image_methods import TESTBED_SETTINGS
 from xyield.image_training import (
     BiLevel,
     Hardware,
@@ -32,7 +33,8 @@ from xyield.images import PaperImages, corrupt_folder, imagenet
 from xyield.sparsity import full_masks
 from xyield.testbed import Images, Testbed
 
-STEPS, REPEATS = 3, 3
+STEPS, REPEATS = 4, 3  # steps: a multiple of SPARSE_LOWER
+SPARSE_LOWER = TESTBED_SETTINGS["CUB-200"].bilevel.lower_every
 
 
 def seconds(function):
@@ -51,7 +53,7 @@ def random_images(n, classes, size):
 
 
 def steps(data, size, batch):
-    "Seconds of a plain step, of one with fixed masks, and of a Bi-RPT step against plain steps on its two batches."
+    "Seconds of a plain step, of one with fixed masks, and of a Bi-RPT step with the lower level each time or not."
     accelerator, schedule = accelerator_for(Hardware(cpu=True), 0), ImageSchedule(1, batch, 1e-3)
     network = new_network(data, 0)
     optimizer = torch.optim.SGD(network.parameters(), 1e-3, 0.9, weight_decay=1e-4)
@@ -61,9 +63,10 @@ def steps(data, size, batch):
               "source": seconds(lambda: plain["source"](network, optimizer, source, [], 0))}
     with kept_at_zero(network, prune_smallest(network, full_masks(network)), optimizer):
         result["masked"] = seconds(lambda: plain["target"](network, optimizer, target, [], 0))
-    state = ImageState(BiLevel(1, 0.01, batch, 1.0, 1e-4), network, schedule, accelerator,
-                       head(data, "target"), head(data, "source"))
-    result["bilevel"] = seconds(lambda: state.step(network, optimizer, target, [iter([source])], 0))
+    for name, every in (("bilevel", 1), ("bilevel, sparse", SPARSE_LOWER)):
+        state = ImageState(BiLevel(every, 0.01, batch, 1.0, 1e-4), network, schedule, accelerator,
+                           head(data, "target"), head(data, "source"))
+        result[name] = seconds(lambda state=state: state.step(network, optimizer, target, [iter([source])], 0))
     return result
 
 
@@ -100,7 +103,8 @@ def main():
         rows.append({"network": name, "batch": batch, "plain step (ms)": 1e3 * t["target"],
                      "images/s": batch / t["target"], "throughput with fixed masks / plain": t["target"] / t["masked"],
                      "Bi-RPT step / target step": t["bilevel"] / t["target"],
-                     "Bi-RPT step / plain steps on its batches": t["bilevel"] / (t["target"] + t["source"])})
+                     "/ plain steps on its batches": t["bilevel"] / (t["target"] + t["source"]),
+                     f"lower level every {SPARSE_LOWER}: / target step": t["bilevel, sparse"] / t["target"]})
     print(f"torch {torch.__version__}, one thread\n{pd.DataFrame(rows).round(2).to_string(index=False)}\n")
     per_image = loading_in_memory(testbed)
     share = per_image / (per_image + measured["testbed"]["target"] / 64)
