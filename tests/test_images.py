@@ -111,11 +111,26 @@ def test_killed_bilevel_run_goes_on_as_if_nothing_had_happened(runs, tmp_path, m
     assert not network_path(chain, TINY, 0).with_suffix(".progress").exists()
 
 
-def test_two_processes_train_one_network(runs, root):
-    "Half of each batch each. In a fresh interpreter, because it forks."
-    code = "from tests.test_images import *; [trained(c, FEW, 0, Hardware(processes=2, cpu=True)) for c in TOGETHER]"
+def train_elsewhere(root, hardware):
+    "TOGETHER in a fresh interpreter: it may fork, and `accelerate` has one precision in each process."
+    code = f"from tests.test_images import *; [trained(c, FEW, 0, {hardware}) for c in TOGETHER]"
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_mixed_precision_is_in_force(runs, root, tmp_path, monkeypatch):
+    train_elsewhere(root, Hardware(precision="bf16", cpu=True))
+    half = [trained(chain, FEW, 0) for chain in TOGETHER]
+    monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "single"))
+    for mixed, chain in zip(half, TOGETHER, strict=True):
+        single = trained(chain, FEW, 0)
+        assert mixed["hardware"]["precision"] == "bf16" and mixed["loss"] != single["loss"]
+        assert mixed["loss"] == pytest.approx(single["loss"], rel=0.1)
+
+
+def test_two_processes_train_one_network(runs, root):
+    "Half of each batch each."
+    train_elsewhere(root, Hardware(processes=2, cpu=True))
     pruned, bilevel = (trained(chain, FEW, 0) for chain in TOGETHER)
     assert pruned["hardware"]["processes"] == bilevel["hardware"]["processes"] == 2  # stored by the two
     assert np.isfinite([*pruned["loss"], *bilevel["loss"]]).all()
