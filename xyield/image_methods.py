@@ -49,6 +49,8 @@ TESTBED_SETTINGS = {
 
 def image_settings(target: str, changes: dict | None = None) -> ImageSettings:
     "A target's settings with `changes`, such as {\"pretrain\": {\"epochs\": 1}}; raises `ValueError` on unknown names."
+    if target not in TESTBED_SETTINGS:
+        raise ValueError(f"target is {target!r}; expected one of {', '.join(TESTBED_SETTINGS)}")
     settings = TESTBED_SETTINGS[target]
     for name, values in (changes or {}).items():
         part = getattr(settings, name, None)

@@ -31,9 +31,15 @@ from .handtune import kept_at_zero, nonzero_masks, prune_smallest
 from .project import Damaged, arithmetic, code_version, run_key, runs_dir, set_aside, versions
 from .sparsity import Masks, full_masks, sparsity
 from .testbed import Images
-from .training import load_tensors, save_tensors
+from .training import check_count, load_tensors, save_tensors
 
 # %% ../nbs/22_image_training.ipynb #c7b74dde
+def _check_rates(settings, *names):
+    for name in names:
+        if not 0 <= getattr(settings, name) < float("inf"):
+            raise ValueError(f"{name} is {getattr(settings, name)}; expected a finite number, 0 or more")
+
+
 @dataclass(frozen=True)
 class ImageSchedule:
     "How long, how fast and in what batches to train by SGD."
@@ -45,6 +51,11 @@ class ImageSchedule:
     decay_every: int = 0  # epochs after which the rate is divided by 10; 0: a cosine to zero
     momentum: float = 0.9
     weight_decay: float = 1e-4
+
+    def __post_init__(self):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("warmup_epochs", 0), ("decay_every", 0)):
+            check_count(name, getattr(self, name), least)
+        _check_rates(self, "learning_rate", "momentum", "weight_decay")
 
     def rate(self, epoch: int) -> float:
         "The learning rate of an epoch, counted from 0."
@@ -69,6 +80,11 @@ class BiLevel:
     epsilon_decay: float = 0.9  # an epoch
     learn_source_mask: bool = True
     learn_target_mask: bool = True
+
+    def __post_init__(self):
+        check_count("lower_every", self.lower_every)
+        check_count("source_batch", self.source_batch)
+        _check_rates(self, "lower_rate", "mask_rate", "gamma", "epsilon", "epsilon_decay")
 
 # %% ../nbs/22_image_training.ipynb #d319dbcc
 def new_network(data, seed: int) -> nn.Module:
