@@ -68,7 +68,9 @@ def _section(sidecar: Path) -> tuple[str, str]:
     else:
         notebook = experiment_of(sidecar.stem)
         title, purpose = first_lines(notebook) if notebook else (sidecar.stem, "")
-        title += " (figure)" if (ROOT / "tables" / sidecar.name).is_file() else ""
+        twin = ROOT / "tables" / f"{sidecar.stem}.md"  # the table of the same name, whose title says more
+        if twin.is_file():
+            title = twin.read_text().splitlines()[0].removeprefix("# ") + " (figure)"
         body = f"{purpose}\n\n```{{image}} /{folder}/{picture.name}\n:alt: {title}\n:class: artefact\n```"
     return title, f"(artefact-{folder}-{sidecar.stem})=\n## {title}\n\n{_provenance(sidecar, content)}\n\n{body}\n"
 
