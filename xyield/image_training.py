@@ -272,7 +272,8 @@ class ImageState(BiRPTState):
     def __init__(self, settings: BiLevel, network: nn.Module, schedule: ImageSchedule, accelerator: Accelerator,
                  target: slice, source: slice):
         self.method, self.schedule, self.accelerator = settings, schedule, accelerator
-        self.target, self.source, self.order, self.epochs_done, self.steps_done = target, source, [None], 0, 0
+        self.target, self.source, self.epochs_done, self.steps_done = target, source, 0, 0
+        self.order = [None]  # one replicate
         self.m_s = full_masks(network) if settings.learn_source_mask else {}
         self.m_t = full_masks(network) if settings.learn_target_mask else {}
         self.learned = {"m_s": self.m_s, "m_t": self.m_t}
