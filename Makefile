@@ -65,7 +65,7 @@ docs: setup  ## build the site, _docs/html/index.html, from the notebooks as the
 
 notebooks: setup  ## run the library notebooks anew, export the modules, write README.md
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev_export
-	$(THREADS) TQDM_DISABLE=1 PATH="$(BIN):$$PATH" $(BIN)/jupyter execute --inplace --kernel_name=python3 nbs/*.ipynb
+	$(THREADS) TQDM_DISABLE=1 PATH="$(BIN):$$PATH" $(BIN)/jupyter execute --inplace --kernel_name=python3 nbs/index.ipynb nbs/[0-9]_*/*.ipynb
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev_clean
 	$(MAKE) readme
 

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from xyield.execution import lead, read_profile
+from xyield.experiments import lead, read_profile
 
 LOCK = lead(Path(".snakemake/reproduce.lock"))  # a second reproduction of this checkout waits here
 PROFILE = config.get("profile", "laptop")
@@ -38,10 +38,10 @@ def parameters(notebook, **more):
     return SETTINGS.get(notebook, {}) | more
 
 
-ALLOYS = modules("alloys", "measurements", "simulator", "featurization", "models", "training")
-METHODS = modules("sparsity", "handtune", "birpt", "protocols", "paper")
-PEERS = modules("baselines", "softening")
-IMAGES = modules("images", "testbed", "image_training", "image_methods", "sparsity", "handtune", "birpt", "paper")
+ALLOYS = modules("alloys", "measurements", "simulator", "pseudo_images", "networks", "training")
+METHODS = modules("masks", "methods", "bilevel", "runs", "paper")
+PEERS = modules("peers", "softening")
+IMAGES = modules("images", "testbed", "image_training", "image_runs", "masks", "methods", "bilevel", "paper")
 IMAGE_PAIRS = {  # a table of Hand-Tune's grid -> its pair of domains
     "taba05_images": {"source": "ImageNet", "target": "CUB-200"},
     "taba06_images": {"source": "ImageNet-C", "target": "CUB-200"},
@@ -54,7 +54,7 @@ EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
     "tab03_cross_validation": (ALLOYS + METHODS + PRETRAINED, table("tab03_cross_validation")),
     "tab04_alloys": (ALLOYS + METHODS + PRETRAINED, table("tab04_alloys")),
     "taba12_ensembles": (
-        ALLOYS + METHODS + modules("uncertainty") + PRETRAINED,
+        ALLOYS + METHODS + modules("statistics") + PRETRAINED,
         table("taba12_ensembles") + table("ensemble_coverage") + figure("ensemble_calibration"),
     ),
     "handtune_grid": (ALLOYS + METHODS + PRETRAINED, table("handtune_control") + figure("handtune_grid")),
@@ -73,10 +73,10 @@ EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
     "images_search": (IMAGES, table("images_search")),
     "image_hours": (IMAGES + ["profiles/paper.yml"], table("image_hours")),
     "model_width": (ALLOYS + METHODS, table("model_width")),
-    "figa05_representation": (modules("alloys", "featurization", "paper"), figure("figa05_representation")),
+    "figa05_representation": (modules("alloys", "pseudo_images", "paper"), figure("figa05_representation")),
     "fig02_distributions": (modules("alloys", "measurements", "simulator", "paper"), figure("fig02_distributions")),
     "taba13_datasets": (
-        modules("alloys", "measurements", "simulator", "design_space", "paper"),
+        modules("alloys", "measurements", "simulator", "survey", "paper"),
         table("taba13_datasets"),
     ),
     # what the site's page to play with needs
@@ -85,7 +85,7 @@ EXPERIMENTS = {  # notebook -> what it rests on, what it leaves
         [*figure("playground"), update(str(Path(OUTPUT, "figures", "playground.safetensors")))],
     ),
     "screening": (
-        ALLOYS + modules("kernel", "design_space", "paper") + PRETRAINED,
+        ALLOYS + modules("kernel", "survey", "paper") + PRETRAINED,
         table("screening") + figure("screening"),
     ),
     # these show Table 2's and Table 3's runs of the networks beside their own
@@ -118,7 +118,7 @@ rule all:
 
 rule pretrain:
     input:
-        ALLOYS + modules("sparsity", "handtune"),
+        ALLOYS + modules("masks", "methods"),
         notebook="nbs/experiments/pretrain.ipynb",
     output:
         executed=f"{EXECUTED}/pretrain-{{task}}.ipynb",
@@ -197,7 +197,7 @@ XYIELD = Path(sys.executable).with_name("xyield")  # of the environment that run
 
 rule shard:
     input:
-        modules("alloys", "simulator", "kernel", "design_space", "release"),
+        modules("alloys", "simulator", "kernel", "survey", "release"),
     output:
         f"{RELEASE}/design_space/part-{{i}}-of-{SHARDS:04d}.parquet",
     params:

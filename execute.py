@@ -1,5 +1,5 @@
 """What every rule of the Snakefile does: run its notebook with its parameters."""
 
-from xyield.execution import execute
+from xyield.experiments import execute
 
 execute(snakemake.input.notebook, snakemake.output.executed, snakemake.params.notebook)  # noqa: F821

@@ -68,7 +68,7 @@ def contents(notebooks: list) -> str:
     rows = []
     for path in notebooks:
         title, purpose = first_lines(path)
-        number = f"{path.stem.split('_')[0]} " if path.parent == NOTEBOOKS else ""
+        number = f"{path.stem.split('_')[0]} " if path.parent.name[0].isdigit() else ""
         rows.append(f"**[{number}{title}]({path.name})**\n: {purpose}\n")
     pages = "\n".join(p.stem for p in notebooks)
     return "\n".join(rows) + f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```"

@@ -17,7 +17,7 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 
 
 def chapters_by_number() -> dict[str, str]:
-    "`05` -> `05_training`; a number that two chapters share leads to the first."
+    "`11` -> `11_training`."
     found = {}
     for path in library_notebooks():
         found.setdefault(path.stem.split("_")[0], path.stem)
@@ -47,7 +47,7 @@ class Pages:
         "The notebook at `path` as Sphinx is to see it."
         notebook = json.loads(path.read_text())
         cells = [new for cell in notebook["cells"] for new in self._cell(cell, path)]
-        if path.parent.name == "nbs":
+        if path.parent.name[0].isdigit():
             number, first = path.stem.split("_")[0], cells[0]
             first["source"] = re.sub("^# ", f"# {number} ", "".join(first["source"]))
         if path.parent.name == "tutorials":

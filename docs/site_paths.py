@@ -31,7 +31,7 @@ def mathjax_file() -> Path:
 
 def library_notebooks() -> list[Path]:
     "The chapters, in order."
-    return sorted(p for p in NOTEBOOKS.glob("*.ipynb") if p.stem != "index")
+    return sorted(NOTEBOOKS.glob("[0-9]_*/*.ipynb"))
 
 
 def page_of(path: Path) -> str | None:
@@ -41,5 +41,5 @@ def page_of(path: Path) -> str | None:
         inside = path.relative_to(NOTEBOOKS).with_suffix("")
         if str(inside) == "index":
             return "index"
-        return str(inside if len(inside.parts) > 1 else Path("chapters") / inside)
+        return str(Path("chapters", path.stem) if inside.parts[0][0].isdigit() else inside)
     return None

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from xyield.project import project_root
+from xyield.store import project_root
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ from pathlib import Path
 import pandas as pd
 
 from xyield.measurements import measurements
-from xyield.models import Architecture
+from xyield.networks import Architecture
 from xyield.paper import write_table
-from xyield.protocols import FewShot, paper_methods, run, summarise
+from xyield.runs import FewShot, paper_methods, run, summarise
 from xyield.training import PRETRAIN, TRANSFER, Pretraining
 
 KILLS = 10

@@ -1,4 +1,4 @@
-"""Whatever comes in: a right answer or a ValueError that says what was wrong. Chapter 16 shows examples."""
+"""Whatever comes in: a right answer or a ValueError that says what was wrong. Chapter 28 shows examples."""
 
 import dataclasses
 import re
@@ -19,11 +19,11 @@ from xyield.alloys import (
     from_table,
     parse_formula,
 )
-from xyield.execution import check_parameters, execute, read_profile
-from xyield.featurization import from_pseudo_images, pseudo_images
+from xyield.experiments import check_parameters, execute, read_profile
+from xyield.pseudo_images import from_pseudo_images, pseudo_images
 from xyield.measurements import measurements, read_source
-from xyield.models import TASKS, new_networks
-from xyield.protocols import FewShot, run
+from xyield.networks import TASKS, new_networks
+from xyield.runs import FewShot, run
 from xyield.simulator import yield_strength
 from xyield.training import TRANSFER, NoPretraining, Schedule, as_tensors, fit, predict
 
@@ -208,7 +208,7 @@ def test_a_data_file_that_is_not_the_expected_one_is_refused(tmp_path, monkeypat
 
 @given(st.dictionaries(st.text(max_size=8), anything, min_size=1, max_size=3))
 def test_unknown_parameters_are_named(parameters):
-    from xyield.project import project_root
+    from xyield.store import project_root
     notebook = project_root() / "nbs" / "experiments" / "tab02_few_shot.ipynb"
     with pytest.raises(ValueError, match="has no parameter"):
         check_parameters(notebook, parameters | {"momentun": 0.9})

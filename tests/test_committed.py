@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from xyield.measurements import measurements
-from xyield.protocols import FewShot, paper_methods, run, summarise
+from xyield.runs import FewShot, paper_methods, run, summarise
 from xyield.training import TRANSFER, Pretraining
 
 SIGNIFICANT = 0.01

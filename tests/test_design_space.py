@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xyield.design_space import (
+from xyield.survey import (
     DesignSpace,
     as_stretch,
     distribution,
@@ -161,7 +161,7 @@ def test_bad_option_is_refused(call, words):
 
 def test_without_numba_numpy_does_it():
     code = ("import sys; sys.modules['numba'] = None\n"
-            "from xyield.design_space import strengths\n"
+            "from xyield.survey import strengths\n"
             "assert 'torch' not in sys.modules\n"
             "print(strengths(1300.0, range(3), dtype=float).tolist())\n"
             "try: strengths(1300.0, range(3), engine='numba')\n"

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from xyield.alloys import PALETTE
-from xyield.baselines import peers
-from xyield.cli import main
+from xyield.peers import peers
+from xyield.command_line import main
 from xyield.estimator import SofteningGP
 from xyield.measurements import measurements
 from xyield.splits import HeldOutSystems

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from xyield import image_training, testbed
-from xyield.image_methods import GRIDS, birpt_chain, image_settings, method_chains
+from xyield.image_runs import GRIDS, birpt_chain, image_settings, method_chains
 from xyield.image_training import BiLevel, Hardware, ImageSchedule, Stage, network_path, trained
 from xyield.images import PaperImages, corrupt_folder, data_dir, imagenet_c, require
 from xyield.testbed import fashion_mnist

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from xyield.execution import MASTER
+from xyield.experiments import MASTER
 
 BIN = Path(sys.executable).parent
 KILLED = Path(__file__).with_name("killed.py")

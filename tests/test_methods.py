@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from xyield.birpt import BiRPT
-from xyield.handtune import HandTune
+from xyield.bilevel import BiRPT
+from xyield.methods import HandTune
 from xyield.measurements import measurements
-from xyield.models import TASKS, Architecture
-from xyield.protocols import CrossValidation, FewShot, run
+from xyield.networks import TASKS, Architecture
+from xyield.runs import CrossValidation, FewShot, run
 from xyield.training import PRETRAIN, TRANSFER, NoPretraining, Pretraining, PretrainTransfer, as_tensors
 
 SMALL = Pretraining(n_simulated=500, architecture=Architecture((4, 4, 4), 8),

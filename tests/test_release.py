@@ -21,7 +21,7 @@ import pytest
 
 import xyield.release
 from xyield.alloys import PALETTE
-from xyield.cli import main
+from xyield.command_line import main
 from xyield.release import release, shard_fault, shard_ranges, shard_schema, write_shard, write_shards
 from xyield.simulator import DesignSpace, yield_strength
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-LIBRARY = sorted((ROOT / "nbs").glob("*.ipynb"))
+LIBRARY = [ROOT / "nbs" / "index.ipynb", *sorted((ROOT / "nbs").glob("[0-9]_*/*.ipynb"))]
 EXPERIMENTS = sorted((ROOT / "nbs" / "experiments").glob("*.ipynb"))
 BIN = Path(sys.executable).parent
 
@@ -83,7 +83,7 @@ def test_library_notebook_is_shown_as_run_without_errors_or_warnings(notebook):
     outputs = [o for c in code for o in c["outputs"]]
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert len(json.dumps(outputs)) < 400_000
-    if notebook.stem != "00_project":
+    if notebook.stem != "25_store":
         assert outputs, "no cell of it was run"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xyield.execution import execute
+from xyield.experiments import execute
 
 BIN = Path(sys.executable).parent
 

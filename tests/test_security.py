@@ -42,9 +42,9 @@ import dataclasses, importlib, os, pathlib
 for path in pathlib.Path("xyield").glob("[a-z]*.py"):
     importlib.import_module(f"xyield.{{path.stem}}")
 from xyield.measurements import measurements
-from xyield.models import Architecture
+from xyield.networks import Architecture
 from xyield.paper import write_table
-from xyield.protocols import FewShot, paper_methods, run, summarise
+from xyield.runs import FewShot, paper_methods, run, summarise
 from xyield.training import PRETRAIN, TRANSFER, Pretraining
 small = Pretraining(n_simulated=200, schedule=dataclasses.replace(PRETRAIN, epochs=1))
 for method in paper_methods(small, dataclasses.replace(TRANSFER, epochs=1)).values():

@@ -19,7 +19,7 @@ from xyield.simulator import (
 )
 
 SPACE = DesignSpace()
-# where the paper prints another alloy's or another temperature's value, that one (see chapter 02)
+# where the paper prints another alloy's or another temperature's value, that one (see chapter 03)
 PRINTED = {(row.alloy, row.temperature): row.simulation for row in TABLE4.itertuples()}
 BELONGS_TO = {
     ("MoNbTaTi", 873.15): ("MoNbTaTi", 298.15),

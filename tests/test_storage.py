@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from xyield import handtune, project, protocols, training
-from xyield.birpt import BiRPT
-from xyield.handtune import HandTune, sparse_epoch
+from xyield import methods, store, runs, training
+from xyield.bilevel import BiRPT
+from xyield.methods import HandTune, sparse_epoch
 from xyield.measurements import measurements
-from xyield.models import TASKS, Architecture, new_networks
-from xyield.project import atomic_path, code_version, read_record, write_record
-from xyield.protocols import FewShot, run, summarise
-from xyield.sparsity import full_masks
+from xyield.networks import TASKS, Architecture, new_networks
+from xyield.store import atomic_path, code_version, read_record, write_record
+from xyield.runs import FewShot, run, summarise
+from xyield.masks import full_masks
 from xyield.training import (
     PRETRAIN,
     TRANSFER,

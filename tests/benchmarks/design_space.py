@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xyield.design_space import DesignSpace, distribution, strengths, two_parameters
+from xyield.survey import DesignSpace, distribution, strengths, two_parameters
 from xyield.simulator import BOLTZMANN, TAYLOR_FACTOR, strength_parameters, temperature_grid, yield_strength
 
 SPACE, KELVIN = DesignSpace(), temperature_grid(50)

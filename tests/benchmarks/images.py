@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from xyield.handtune import kept_at_zero, prune_smallest
-from xyield.image_methods import TESTBED_SETTINGS
+from xyield.methods import kept_at_zero, prune_smallest
+from xyield.image_runs import TESTBED_SETTINGS
 from xyield.image_training import (
     BiLevel,
     Hardware,
@@ -30,7 +30,7 @@ from xyield.image_training import (
     plain_step,
 )
 from xyield.images import PaperImages, corrupt_folder, imagenet
-from xyield.sparsity import full_masks
+from xyield.masks import full_masks
 from xyield.testbed import Images, Testbed
 
 STEPS, REPEATS = 4, 3  # steps: a multiple of SPARSE_LOWER

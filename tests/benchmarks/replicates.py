@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from xyield.birpt import BiRPT, BiRPTState
+from xyield.bilevel import BiRPT, BiRPTState
 from xyield.measurements import measurements
-from xyield.models import TASKS, new_networks
+from xyield.networks import TASKS, new_networks
 from xyield.simulator import simulated_sample
 from xyield.training import (
     PRETRAIN,
