@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xyield.simulator import TAYLOR_FACTOR, temperature_grid, yield_strength
 from xyield.survey import (
     DesignSpace,
     as_stretch,
@@ -17,7 +18,6 @@ from xyield.survey import (
     strongest,
     two_parameters,
 )
-from xyield.simulator import TAYLOR_FACTOR, temperature_grid, yield_strength
 
 SPACE = DesignSpace()
 KELVIN = temperature_grid(50)

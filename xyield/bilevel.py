@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from torch.func import functional_call
+from .checks import check_count
 
-from .networks import AlloyCNN, Task
-from .simulator import simulated_sample
 from xyield.masks import (
     Masks,
     combined,
@@ -29,7 +28,9 @@ from xyield.masks import (
     proximal_step,
     sparsity,
 )
-from .training import TRANSFER, Pretraining, Schedule, as_tensors, check_count, fit, pretrained
+from .networks import AlloyCNN, Task
+from .simulator import simulated_sample
+from .training import TRANSFER, Pretraining, Schedule, as_tensors, fit, pretrained
 
 # %% ../nbs/2_method/10_bilevel.ipynb #76b37047
 Weights = dict[str, torch.Tensor]  # all parameters of a model by name, masked or not

@@ -19,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .alloys import PALETTE
 from .measurements import measurements
-from .store import atomic_path, code_version, run_key, runs_dir
 from .softening import SofteningGP, as_inputs
+from .store import atomic_path, code_version, run_key, runs_dir
 
 # %% ../nbs/4_beyond/23_estimator.ipynb #beb07e4f
 FORMAT = "xyield SofteningGP 1"

