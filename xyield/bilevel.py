@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from torch.func import functional_call
-from .checks import check_count
+from .space import simulated_sample
 
+from .checks import check_count
 from xyield.masks import (
     Masks,
     combined,
@@ -29,7 +30,6 @@ from xyield.masks import (
     sparsity,
 )
 from .networks import AlloyCNN, Task
-from .simulator import simulated_sample
 from .training import TRANSFER, Pretraining, Schedule, as_tensors, fit, pretrained
 
 # %% ../nbs/2_method/10_bilevel.ipynb #76b37047

@@ -32,7 +32,8 @@ from smt.applications import MFK
 from .alloys import CELSIUS_ZERO, PALETTE
 from .measurements import strength_class
 from .pseudo_images import TEMPERATURE_SCALE
-from .simulator import ELEMENTS, simulated_sample, yield_strength
+from .simulator import ELEMENTS, yield_strength
+from .space import simulated_sample
 from .store import code_version, run_key, runs_dir, versions, write_json
 
 # %% ../nbs/4_beyond/21_peers.ipynb #03322557

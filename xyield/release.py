@@ -25,7 +25,8 @@ from tqdm import tqdm
 import xyield
 from .alloys import PALETTE
 from .measurements import MPEA_SHA256, measurements
-from .simulator import ELEMENTS, DesignSpace, simulated_sample, temperature_grid
+from .simulator import ELEMENTS
+from .space import DesignSpace, simulated_sample, temperature_grid
 from .store import atomic_path, code_version, runs_dir, write_json
 from .survey import as_stretch, percentages, strengths, two_parameters
 

@@ -27,13 +27,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
+from .space import simulated_sample
 
 from .alloys import PALETTE, as_yield_strengths
 from .checks import check_columns, check_count
-from .pseudo_images import pseudo_images
 from .networks import TASKS, AlloyCNN, Architecture, Task, new_networks, stack, unstack
+from .pseudo_images import pseudo_images
 from .store import Damaged, arithmetic, atomic_path, check_identity, code_version, run_key, runs_dir, set_aside
-from .simulator import simulated_sample
 
 # %% ../nbs/2_method/11_training.ipynb #9a3ce73d
 @dataclass(frozen=True)
