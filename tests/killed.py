@@ -17,7 +17,7 @@ import pandas as pd
 
 from xyield.measurements import measurements
 from xyield.networks import Architecture
-from xyield.paper import write_table
+from xyield.report import write_table
 from xyield.runs import paper_methods, run
 from xyield.splits import FewShot
 from xyield.statistics import summarise

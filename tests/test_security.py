@@ -43,7 +43,7 @@ for path in pathlib.Path("xyield").glob("[a-z]*.py"):
     importlib.import_module(f"xyield.{{path.stem}}")
 from xyield.measurements import measurements
 from xyield.networks import Architecture
-from xyield.paper import write_table
+from xyield.report import write_table
 from xyield.runs import paper_methods, run
 from xyield.splits import FewShot
 from xyield.statistics import summarise
