@@ -84,7 +84,7 @@ def default_estimator(
     "`SofteningGP()` fitted to all measured points of X-Yield, stored once it was made."
     points, model = measurements(), SofteningGP()
     columns = [*PALETTE, "temperature", "yield_strength"]
-    code = code_version("alloys", "measurements", "simulator", "peers", "softening")
+    code = code_version("measurements", "softening")
     data = run_key(points[columns].to_dict("list"))
     key = run_key({"settings": repr(model.get_params()), "data": data, "code": code})
     path = runs_dir() / "estimators" / f"softening-{key}.safetensors"
