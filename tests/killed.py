@@ -17,8 +17,10 @@ import pandas as pd
 
 from xyield.measurements import measurements
 from xyield.networks import Architecture
-from xyield.paper import write_table
-from xyield.runs import FewShot, paper_methods, run, summarise
+from xyield.report import write_table
+from xyield.runs import paper_methods, run
+from xyield.splits import FewShot
+from xyield.statistics import summarise
 from xyield.training import PRETRAIN, TRANSFER, Pretraining
 
 KILLS = 10

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from xyield.bilevel import BiRPT
-from xyield.methods import HandTune
 from xyield.measurements import measurements
+from xyield.methods import HandTune
 from xyield.networks import TASKS, Architecture
-from xyield.runs import CrossValidation, FewShot, run
+from xyield.runs import run
+from xyield.splits import CrossValidation, FewShot
 from xyield.training import PRETRAIN, TRANSFER, NoPretraining, Pretraining, PretrainTransfer, as_tensors
 
 SMALL = Pretraining(n_simulated=500, architecture=Architecture((4, 4, 4), 8),

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from torch.func import functional_call
+from .space import simulated_sample
 
-from .networks import AlloyCNN, Task
-from .simulator import simulated_sample
+from .checks import check_count
 from xyield.masks import (
     Masks,
     combined,
@@ -29,7 +29,8 @@ from xyield.masks import (
     proximal_step,
     sparsity,
 )
-from .training import TRANSFER, Pretraining, Schedule, as_tensors, check_count, fit, pretrained
+from .networks import AlloyCNN, Task
+from .training import TRANSFER, Pretraining, Schedule, as_tensors, fit, pretrained
 
 # %% ../nbs/2_method/10_bilevel.ipynb #76b37047
 Weights = dict[str, torch.Tensor]  # all parameters of a model by name, masked or not

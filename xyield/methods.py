@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from .checks import check_count
 
+from .masks import Masks, full_masks, maskable
 from .networks import Task
 from .store import code_version
-from .masks import Masks, full_masks, maskable
 from xyield.training import (
     TRANSFER,
     Pretraining,
     Schedule,
-    check_count,
     fit,
     fit_simulated,
     pretrained,
