@@ -307,7 +307,7 @@ def _load_progress(path, network, optimizer, step) -> tuple[dict, dict]:
     network.load_state_dict(_tensors(found["network"]))
     states = {int(i): _tensors(state) for i, state in found["optimizer"].items()}
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
-    step.load_state_dict(found["step"])
+    step.load_state_dict(_tensors(found["step"]))
     return {name: list(values) for name, values in found["history"].items()}, found["failed"]
 
 # %% ../nbs/2_method/11_training.ipynb #903ea5ca
