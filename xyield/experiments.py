@@ -45,7 +45,7 @@ def _declared(code: str) -> dict[str, tuple[str, object]]:
     "name -> (type, default) of a cell that only declares, such as `repeats: int = 10`; nothing for any other cell."
     try:
         return {line.target.id: (line.annotation.id, ast.literal_eval(line.value)) for line in ast.parse(code).body}
-    except (SyntaxError, AttributeError, ValueError):  # no Python, no `name: type = …`, no plain value
+    except (SyntaxError, AttributeError, ValueError, TypeError):  # no Python, no `name: type = …`, no plain value
         return {}
 
 # %% ../nbs/5_workshop/26_experiments.ipynb #9aa69994
@@ -232,7 +232,7 @@ def _check_tasks(tasks: list[Task], known: dict):
             made[thing] = task.notebook.name
         if unknown := [name for name in task.after if name not in known]:
             raise ValueError(f"{task.notebook.name} comes after {unknown[0]!r}; expected of {', '.join(known)}")
-        if missing := [file for file in task.needs if not (project_root() / file).is_file()]:
+        if missing := [file for file in task.needs if not (project_root(task.notebook.parent) / file).is_file()]:
             raise ValueError(f"{task.notebook.name} needs {missing[0]!r}, which is not there")
 
 
