@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from xyield.alloys import PALETTE
-from xyield.peers import peers
 from xyield.command_line import main
 from xyield.estimator import SofteningGP
 from xyield.measurements import measurements
+from xyield.peers import peers
 from xyield.splits import HeldOutSystems
 
 POINTS = measurements()

@@ -19,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .alloys import PALETTE
 from .measurements import measurements
-from .store import atomic_path, code_version, run_key, runs_dir
 from .softening import SofteningGP, as_inputs
+from .store import atomic_path, code_version, run_key, runs_dir
 
 # %% ../nbs/4_beyond/23_estimator.ipynb #beb07e4f
 FORMAT = "xyield SofteningGP 1"
@@ -84,7 +84,7 @@ def default_estimator(
     "`SofteningGP()` fitted to all measured points of X-Yield, stored once it was made."
     points, model = measurements(), SofteningGP()
     columns = [*PALETTE, "temperature", "yield_strength"]
-    code = code_version("alloys", "measurements", "simulator", "peers", "softening")
+    code = code_version("measurements", "softening")
     data = run_key(points[columns].to_dict("list"))
     key = run_key({"settings": repr(model.get_params()), "data": data, "code": code})
     path = runs_dir() / "estimators" / f"softening-{key}.safetensors"

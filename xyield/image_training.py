@@ -25,13 +25,14 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+from .checks import check_count
 
 from .bilevel import BiRPTState, hypergradient
+from .masks import Masks, full_masks, sparsity
 from .methods import kept_at_zero, nonzero_masks, prune_smallest
 from .store import Damaged, arithmetic, code_version, run_key, runs_dir, set_aside, versions
-from .masks import Masks, full_masks, sparsity
 from .testbed import Images
-from .training import check_count, load_tensors, save_tensors
+from .training import load_tensors, save_tensors
 
 # %% ../nbs/2_method/11b_image_training.ipynb #c7b74dde
 def _check_rates(settings, *names):

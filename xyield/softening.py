@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .alloys import PALETTE, as_compositions, as_temperatures, parse_formulas
-from .peers import DESCRIPTORS, descriptor_scale, descriptors
+from .descriptors import DESCRIPTORS, descriptor_scale, descriptors
 from .simulator import yield_strength
 
 # %% ../nbs/4_beyond/22_softening.ipynb #5ebf041c
