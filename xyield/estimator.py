@@ -11,30 +11,25 @@ import sys
 import numpy as np
 import pandas as pd
 
-from .alloys import PALETTE, as_inputs
+from .alloys import as_inputs
 from .measurements import measurements
 from .softening import SofteningGP
-from .store import code_version, run_key, runs_dir
+from .store import identity, runs_dir, stored
 
 # %% ../nbs/4_beyond/23_estimator.ipynb #8702d269
 def default_estimator(
     verbose: bool = False,  # say on standard error when it has to be fitted
 ) -> SofteningGP:
-    "`SofteningGP()` fitted to all measured points of X-Yield, stored once it was made."
+    "`SofteningGP()` fitted to all measured points of X-Yield, stored once it was made, where there is a store."
     points, model = measurements(), SofteningGP()
-    columns = [*PALETTE, "temperature", "yield_strength"]
-    code = code_version("measurements", "softening")
-    data = run_key(points[columns].to_dict("list"))
-    key = run_key({"settings": repr(model.get_params()), "data": data, "code": code})
-    path = runs_dir() / "estimators" / f"softening-{key}.safetensors"
-    if path.is_file():
-        return SofteningGP.load(path)
-    if verbose:
-        print(f"fitting to {len(points)} measurements, a few seconds", file=sys.stderr)
-    model.fit(points, points["yield_strength"].to_numpy())
-    if runs_dir().is_dir():
-        model.save(path)
-    return model
+
+    def fitted(progress=None):
+        if verbose:
+            print(f"fitting to {len(points)} measurements, a few seconds", file=sys.stderr)
+        return model.fit(points, points["yield_strength"]).as_record()
+
+    question = identity("estimators", packages=("scipy",), model=model, points=points)
+    return model.from_record(stored(question, fitted) if runs_dir().is_dir() else fitted())
 
 # %% ../nbs/4_beyond/23_estimator.ipynb #7c35c956
 def predict(

@@ -6,24 +6,21 @@
 __all__ = ['SCALES', 'RELEVANCE', 'PARTS', 'FORMAT', 'Scale', 'alloy_inputs', 'covariance', 'SofteningGP', 'slice_samples']
 
 # %% ../nbs/4_beyond/22_softening.ipynb #c5c1e6ab
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from fastcore.basics import patch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .alloys import PALETTE, as_compositions, as_inputs, as_temperatures, as_yield_strengths
+from .alloys import PALETTE, as_compositions, as_inputs, as_numbers, as_temperatures, as_yield_strengths
 from .checks import check_count
 from .descriptors import DESCRIPTORS, descriptor_scale, descriptors
 from .simulator import yield_strength
-from .store import atomic_path
+from .store import Damaged, load_record, save_record
 
 # %% ../nbs/4_beyond/22_softening.ipynb #5ebf041c
 @dataclass(frozen=True)
@@ -202,37 +199,50 @@ def _prior_variance(s, x, without) -> np.ndarray:
     return k if "envelope" in without else k * g**2
 
 # %% ../nbs/4_beyond/22_softening.ipynb #beb07e4f
-FORMAT = "xyield SofteningGP 1"
+FORMAT = "xyield SofteningGP 2"
 
 
 @patch
+def as_record(self: SofteningGP) -> dict:
+    "All that a fitted model is, for `save_record`."
+    check_is_fitted(self)
+    parameters = {k: list(v) if k == "without" else int(v) for k, v in self.get_params().items()}
+    return {"format": FORMAT, "parameters": parameters, "X": self.X_, "y": self.y_, "samples": self.samples_}
+
+
+@patch(cls_method=True)
+def from_record(cls: SofteningGP, record: dict) -> SofteningGP:
+    "The model that `as_record` was called on; raises `ValueError` if the record is not one."
+    if record.get("format") != FORMAT:
+        raise ValueError(f"its format is {record.get('format')!r}; expected {FORMAT!r}")
+    parameters, known = record.get("parameters"), cls().get_params()
+    if not isinstance(parameters, dict) or parameters.keys() != known.keys():
+        raise ValueError(f"its parameters are {parameters}; expected values of {', '.join(known)}")
+    model = cls(**parameters | {"without": tuple(parameters["without"])})
+    model.X_, model.y_, model.samples_ = (as_numbers(record[name], f"its {name}") for name in ("X", "y", "samples"))
+    model.n_features_in_ = as_inputs(model.X_).shape[1]
+    shapes, n_scales = (as_yield_strengths(model.y_).shape, model.samples_.shape[1:]), len(SCALES) + len(DESCRIPTORS)
+    if shapes != ((len(model.X_),), (n_scales,)):
+        raise ValueError(f"its strengths and samples have shapes {model.y_.shape} and {model.samples_.shape}; expected "
+                         f"({len(model.X_)},) and (n, {n_scales})")
+    return model
+
+# %% ../nbs/4_beyond/22_softening.ipynb #b7c02400
+@patch
 def save(self: SofteningGP, path: str | Path) -> Path:
     "Write a fitted model to `path`, atomically."
-    check_is_fitted(self)
-    header = {"format": FORMAT, "parameters": json.dumps(self.get_params())}
-    with atomic_path(Path(path)) as temporary:
-        arrays = {"X": self.X_, "y": self.y_, "samples": self.samples_}
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, header)
-    return Path(path)
+    return save_record(Path(path), self.as_record())
 
 
 @patch(cls_method=True)
 def load(cls: SofteningGP, path: str | Path) -> SofteningGP:
-    "The model that `save` wrote; raises `FileNotFoundError`, or `ValueError` if the file is something else."
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no estimator at {path}")
+    "The model that `save` wrote; raises `FileNotFoundError`, or `ValueError` if the file is damaged or something else."
     try:
-        with safe_open(path, framework="numpy") as file:
-            header, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from None
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {header.get('format')!r}; expected {FORMAT!r}")
-    parameters = json.loads(header["parameters"])
-    model = cls(**parameters | {"without": tuple(parameters["without"])})
-    model.X_, model.y_, model.samples_ = tensors["X"], tensors["y"], tensors["samples"]
-    model.n_features_in_ = model.X_.shape[1]
-    return model
+        return cls.from_record(load_record(Path(path)))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no estimator at {path}") from None
+    except (Damaged, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is no estimator that can be used: {error}") from None
 
 # %% ../nbs/4_beyond/22_softening.ipynb #1030c558
 @patch
