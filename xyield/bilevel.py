@@ -17,9 +17,8 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.func import functional_call
-from .space import simulated_sample
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .checks import check_count
 from xyield.masks import (
     Masks,
     combined,
@@ -30,8 +29,8 @@ from xyield.masks import (
     masked,
     proximal_step,
 )
-from .networks import AlloyCNN, Task
-from .training import TRANSFER, Pretraining, Schedule, as_tensors, fit, pretrained
+from .masks import gates as gates_of
+from .masks import sparsity as sparsity_of
 
 # %% ../nbs/2_method/10_bilevel.ipynb #76b37047
 Weights = dict[str, torch.Tensor]  # the trained parameters of a model by name, masked or not
