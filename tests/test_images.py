@@ -91,7 +91,7 @@ def test_missing_fashion_says_how_to_get_it(tmp_path, monkeypatch):
 
 def test_killed_bilevel_run_goes_on_as_if_nothing_had_happened(runs, tmp_path, monkeypatch):
     settings = changed(SCHEDULES, {"transfer": {"epochs": 3},
-                                   "bilevel": {"lower_every": 1, "mask_rate": 1e3, "gamma": 3e-4}})
+                                   "bilevel": {"lower_every": 1, "mask_rate": 1e3, "gamma": 1e-5}})
     chain, batches = bi_rpt(settings), ImagePairs.batches
     expected = trained(chain, ImagePairs(TINY), [0])
     monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "again"))

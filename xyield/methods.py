@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from .bilevel import BiRPT
 from .checks import check_count
-from .training import Chain, PlainStep, Schedule, Stage, check_rates
+from .masks import gates, half_open
+from .training import Chain, PlainStep, Schedule, Stage, by_replicate, check_rates
 
 # %% ../nbs/2_method/12_methods.ipynb #12aa0009
 class MixStep(PlainStep):
@@ -94,9 +95,13 @@ class BiLevelStep(PlainStep):
     def evaluating(self):
         return self.method.masked_model()
 
-    def finish(self):
+    def finish(self, replicates):
+        masks = {"m_s": self.method.m_s, "m_t": self.method.m_t}
+        half = {which: half_open(gates(m, self.method.epsilon), replicates) for which, m in masks.items() if m}
         self.method.finish()
-        return {"masks": self.method.sparsity()}
+        found = self.method.sparsity(replicates)
+        return {"masks": {which: by_replicate(layers) for which, layers in found.items()},
+                "half_open": by_replicate(half)}
 
     def state_dict(self):
         return self.method.state_dict()

@@ -273,6 +273,6 @@ def _stack_rows(chain, world, seeds, hardware) -> list[dict]:
 def _at_end(record: dict, k: int) -> dict[str, float]:
     "Of replicate k: the last loss, and where its zeros are."
     found = {"loss": float(record["history"]["loss"][-1, k])}
-    layers = {"sparsity.weights": record["sparsity"]}
+    layers = {"sparsity.weights": record["sparsity"], "half_open": record.get("half_open", {})}
     layers |= {f"sparsity.{mask}": values for mask, values in record.get("masks", {}).items()}
     return found | {f"{name}.{layer}": float(v[k]) for name, values in layers.items() for layer, v in values.items()}

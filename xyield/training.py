@@ -233,7 +233,7 @@ class PlainStep:
         "Within this block the network is as it would be used now."
         return contextlib.nullcontext()
 
-    def finish(self) -> dict:
+    def finish(self, replicates: int) -> dict:
         "Leave the network as it is to be used; what there is to say about it, for the record."
         return {}
 
@@ -288,7 +288,9 @@ SAVE_SECONDS = 10.0  # the least time between two progress files
 
 
 def _tensors(state: dict) -> dict:
-    return {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in state.items()}
+    "A stored state with tensors in place of arrays, at any depth."
+    return {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else _tensors(v) if isinstance(v, dict) else v
+            for name, v in state.items()}
 
 
 def _save_progress(path, network, optimizer, step, history, failed):
@@ -305,7 +307,7 @@ def _load_progress(path, network, optimizer, step) -> tuple[dict, dict]:
     network.load_state_dict(_tensors(found["network"]))
     states = {int(i): _tensors(state) for i, state in found["optimizer"].items()}
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
-    step.load_state_dict(found["step"])
+    step.load_state_dict(_tensors(found["step"]))
     return {name: list(values) for name, values in found["history"].items()}, found["failed"]
 
 # %% ../nbs/2_method/11_training.ipynb #903ea5ca
@@ -368,7 +370,7 @@ def fit(
             if progress and time.monotonic() - saved >= SAVE_SECONDS and accelerator.is_main_process:
                 _save_progress(progress, network, optimizer, step, history, failed)
                 saved = time.monotonic()
-        found = step.finish()
+        found = step.finish(len(seeds))
         history = {name: np.stack(values) for name, values in history.items()}
         found |= world.evaluate(network, stage.domain, seeds, history)
     return found | {"history": history, "failed": failed, "seconds": time.perf_counter() - began}
