@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Masks', 'SPARED', 'PRUNED_PER_ROUND', 'mask_candidates', 'maskable', 'full_masks', 'masked', 'gate', 'gates',
            'gate_slope', 'gate_curvature', 'proximal_step', 'sparsity', 'combined', 'half_open', 'prune_smallest',
-           'kept_at_zero', 'nonzero_masks']
+           'kept_at_zero', 'nonzero_masks', 'shuffled_masks']
 
 # %% ../nbs/2_method/09_masks.ipynb #075b4cd2
 from collections.abc import Callable
@@ -173,3 +173,14 @@ def nonzero_masks(model: nn.Module, wanted: Callable[[str], bool] | None = None)
     "Binary masks of the weights that are not exactly zero; `wanted` as in `maskable`."
     return {name: (model.get_parameter(name) != 0).to(model.get_parameter(name).dtype)
             for name in maskable(model, wanted)}
+
+# %% ../nbs/2_method/09_masks.ipynb #09aa0001
+def shuffled_masks(
+    masks: Masks,  # binary
+    seeds: list[int],  # one a replicate: an equal share of each mask's first dimension
+) -> Masks:
+    "As many zeros in each layer of each replicate as `masks` have, at random places."
+    order = [torch.Generator().manual_seed(seed) for seed in seeds]
+    rows = {name: mask.reshape(len(seeds), -1).cpu() for name, mask in masks.items()}
+    return {name: torch.stack([row[torch.randperm(len(row), generator=g)] for row, g in zip(part, order, strict=True)])
+            .reshape(masks[name].shape) for name, part in rows.items()}
