@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from xyield.experiments import closure, lead, read_profile, read_tasks
+from xyield.experiments import lead, read_profile, read_tasks
+from xyield.store import closure
 
 LOCK = lead(Path(".snakemake/reproduce.lock"))  # a second reproduction of this checkout waits here
 PROFILE = config.get("profile", "laptop")

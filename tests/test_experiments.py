@@ -14,7 +14,8 @@ import nbformat
 import papermill
 import pytest
 
-from xyield.experiments import closure, imports, read_tasks
+from xyield.experiments import read_tasks
+from xyield.store import closure, imports
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "nbs" / "experiments").glob("*.ipynb"))
@@ -102,6 +103,12 @@ def test_a_slip_is_named(tmp_path, said, words):
     assert words in str(error.value)
 
 
+def test_an_import_that_is_not_there_is_named(tmp_path):
+    notebook(tmp_path / "mine.ipynb", "leaves: []", "def late():\n    from xyield.image_traning import trained")
+    with pytest.raises(ValueError, match=r"mine\.ipynb imports xyield\.image_traning, which is not there"):
+        read_tasks(tmp_path)
+
+
 def test_snakemake_shows_the_slip_and_runs_nothing(checkout):
     folder, rules = checkout
     notebook(folder / "nbs" / "experiments" / "mine.ipynb", "leaves: []\nafter: [pretrian]")
@@ -132,7 +139,7 @@ def test_the_closure_is_what_python_imports():
     code = "import sys, xyield.image_runs; print(*(m for m in sys.modules if m.startswith('xyield.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {name.split(".")[1] for name in loaded} - {"store"} <= set(closure("image_runs"))
-    code = "def f():\n    import xyield.kernel as k\n    from xyield import masks, __version__"
+    code = "def f():\n    import xyield.kernel as k\n    from xyield import masks"
     assert imports(code) == {"kernel", "masks"}
 
 

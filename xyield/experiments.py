@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'ELSEWHERE', 'KEYS', 'ENDINGS', 'MASTER', 'notebook_parameters', 'check_parameters', 'given_parameters',
-           'current_parameters', 'read_yaml', 'declaration', 'imports', 'closure', 'Task', 'read_tasks', 'read_profile',
-           'lead', 'execute']
+           'current_parameters', 'read_yaml', 'declaration', 'Task', 'read_tasks', 'read_profile', 'lead', 'execute']
 
 # %% ../nbs/5_workshop/27_experiments.ipynb #955a3dc3
 import ast
@@ -26,7 +25,7 @@ import yaml
 from filelock import FileLock, Timeout
 from IPython import get_ipython
 
-from .store import atomic_path, project_root, runs_dir
+from .store import atomic_path, closure, imports, project_root, runs_dir
 
 # %% ../nbs/5_workshop/27_experiments.ipynb #26a00002
 TYPES = {"int": int, "float": (int, float), "str": str, "list": list, "bool": bool, "dict": dict}
@@ -147,35 +146,6 @@ def _files(leaf: str, who: str) -> list[str]:
         raise ValueError(f"{who} leaves {leaf!r}; expected tables/NAME, figures/NAME, or one of these with its ending")
     return [leaf] if known[2] else [leaf + ending for ending in ENDINGS[known[1]]]
 
-# %% ../nbs/5_workshop/27_experiments.ipynb #26a00031
-def imports(
-    source: str,  # Python code
-) -> set[str]:  # names within the package, such as "simulator"
-    "The modules of the package that `source` imports, at its top or within a function."
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level < 2:
-            home = ".".join(filter(None, ("xyield" if node.level else "", node.module)))
-            names = [home, *(f"{home}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        found |= {name.split(".")[1] for name in names if name.startswith("xyield.")}
-    return {name for name in found if importlib.util.find_spec(f"xyield.{name}")}
-
-
-def closure(
-    *modules: str,  # names within the package
-) -> list[str]:  # sorted
-    "`modules` of the package and all that they import, directly or not; the store is not among them."
-    found, todo = set(), set(modules) - {"store"}
-    while todo:
-        name = todo.pop()
-        found.add(name)
-        todo |= imports(Path(importlib.util.find_spec(f"xyield.{name}").origin).read_text()) - found - {"store"}
-    return sorted(found)
-
 # %% ../nbs/5_workshop/27_experiments.ipynb #26a0000f
 @dataclass(frozen=True)
 class Task:
@@ -209,6 +179,8 @@ def _tasks(
     "The tasks of one notebook."
     said, takes, tasks = declaration(notebook), notebook_parameters(notebook), []
     imported = set().union(*(imports(cell["source"]) for cell in _cells(notebook, "code")))
+    if missing := sorted(name for name in imported if not importlib.util.find_spec(f"xyield.{name}")):
+        raise ValueError(f"{notebook.name} imports xyield.{missing[0]}, which is not there")
     modules = sorted(set().union(*map(rests_on, imported)))
     for name, parameters in (said.get("variants") or {notebook.stem: {}}).items():
         if not re.fullmatch(r"\w+", str(name)) or not isinstance(parameters, dict):
