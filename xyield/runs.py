@@ -167,10 +167,17 @@ def _data(world: Alloys, domain: str, seeds):
     if domain == "source":
         tensors = simulated_tensors(world.n_simulated, 0, world.elements, world.layout)
         return *tensors, np.tile(np.arange(world.n_simulated), (len(seeds), 1))
-    parts = [world.protocol.split(world.points, seed)[0] for seed in seeds]
+    parts = [_training_rows(world, seed) for seed in seeds]
     if len({len(part) for part in parts}) > 1:
         raise ValueError(f"the training sets of seeds {seeds} differ in size; expected one size in a stack")
     return *_target_tensors(world), np.stack(parts)
+
+
+def _training_rows(world: Alloys, seed: int) -> np.ndarray:
+    rows, n = np.asarray(world.protocol.split(world.points, seed)[0]), len(world.points)
+    if not len(rows) or not 0 <= rows.min() <= rows.max() < n:
+        raise ValueError(f"{world.protocol} trains on rows {rows[:20].tolist()}; expected at least one, from 0 to {n - 1}")
+    return rows
 
 
 def _determines(world: Alloys, domains: set[str]) -> dict:
@@ -234,7 +241,7 @@ def run(
 ) -> pd.DataFrame:  # a row a seed: what `_row` and `_stack_rows` say
     "Repeat a method once for each seed, from stored records where they exist; raises `ValueError` on bad arguments."
     if not isinstance(world, Alloys) or world.points is None or world.protocol is None:
-        raise ValueError(f"world is {world!r}; expected Alloys with points and a protocol")
+        raise ValueError(f"world is a {type(world).__name__}; expected Alloys with points and a protocol")
     seeds = _checked_seeds(seeds)
     by_size = {}  # a stack needs support sets of one size; folds may differ by one point
     for seed in seeds:
