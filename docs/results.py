@@ -1,5 +1,6 @@
 """The page with every table and figure as it stands, and the numbers that the home page quotes."""
 
+import functools
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import pandas as pd
 from site_paths import NOTEBOOKS, ROOT, SETTINGS, SOURCE
 
 from xyield.alloys import PALETTE
+from xyield.experiments import read_tasks
 from xyield.measurements import measurements
 from xyield.paper import TABLE2
 from xyield.simulator import yield_strength
@@ -16,13 +18,15 @@ from xyield.simulator import yield_strength
 LONG = 45  # lines of a table that is folded
 
 
-def experiment_of(artefact: str) -> Path | None:
-    "The notebook that leaves an artefact: of the same name, else the one that names it."
-    notebooks = sorted((NOTEBOOKS / "experiments").glob("*.ipynb"))
-    same = [p for p in notebooks if p.stem == artefact]
-    naming = [p for p in notebooks if artefact in p.read_text()]
-    family = [p for p in notebooks if p.stem.split("_")[0] == artefact.split("_")[0]]
-    return next(iter([*same, *naming, *family]), None)
+@functools.cache
+def _made_by() -> dict[str, Path]:
+    "`tables/tab02_few_shot.json` -> the notebook that says it leaves that."
+    return {file: task.notebook for task in read_tasks(NOTEBOOKS / "experiments").values() for file in task.leaves}
+
+
+def experiment_of(sidecar: Path) -> Path:
+    "The notebook that leaves an artefact."
+    return _made_by()[f"{sidecar.parent.name}/{sidecar.name}"]
 
 
 def first_lines(notebook: Path) -> tuple[str, str]:
@@ -42,11 +46,10 @@ def artefacts() -> list[Path]:
 
 
 def _provenance(sidecar: Path, content: dict) -> str:
-    notebook, commit = experiment_of(sidecar.stem), content.get("commit") or ""
+    notebook, commit = experiment_of(sidecar), content.get("commit") or ""
     data = Path(content["artefact"]).name
     parts = [f"profile `{content['profile']}`", f"commit [`{commit[:7]}`]({SETTINGS['git_url']}/commit/{commit[:40]})"]
-    if notebook:
-        parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
+    parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
     folder = f"/{sidecar.parent.name}"
     parts += [f"[data]({folder}/{data})", f"[parameters and versions]({folder}/{sidecar.name})"]
     return "{.provenance}\n" + " · ".join(parts)
@@ -66,8 +69,7 @@ def _section(sidecar: Path) -> tuple[str, str]:
             table, rest = "\n".join(lines[:rows]), "\n".join(lines[rows:])
             body = f"::::{{dropdown}} All {rows - 2} rows\n{table}\n::::\n{rest}"
     else:
-        notebook = experiment_of(sidecar.stem)
-        title, purpose = first_lines(notebook) if notebook else (sidecar.stem, "")
+        title, purpose = first_lines(experiment_of(sidecar))
         twin = ROOT / "tables" / f"{sidecar.stem}.md"  # the table of the same name, whose title says more
         if twin.is_file():
             title = twin.read_text().splitlines()[0].removeprefix("# ") + " (figure)"

@@ -4,7 +4,6 @@ python killed.py TABLE SEED: kills by SIGKILL, at random moments and in random w
 python killed.py TABLE: undisturbed.
 """
 
-import dataclasses
 import os
 import random
 import signal
@@ -15,22 +14,24 @@ from pathlib import Path
 
 import pandas as pd
 
+from xyield import training
 from xyield.measurements import measurements
+from xyield.methods import changed
 from xyield.networks import Architecture
-from xyield.paper import write_table
-from xyield.runs import FewShot, paper_methods, run, summarise
-from xyield.training import PRETRAIN, TRANSFER, Pretraining
+from xyield.report import write_table
+from xyield.runs import ALLOY_SETTINGS, Alloys, paper_methods, run
+from xyield.splits import FewShot
+from xyield.statistics import summarise
 
 KILLS = 10
 
 
 def reproduce(table: Path):
     "Pretrain, prune, transfer and write a table: everything that `make reproduce` writes, on a small scale."
-    small = Pretraining(n_simulated=1500, architecture=Architecture((4, 4, 4), 8),
-                        schedule=dataclasses.replace(PRETRAIN, epochs=3))
-    methods = paper_methods(small, dataclasses.replace(TRANSFER, epochs=3))
-    rows = [run(method, "regression", FewShot(0.05), measurements(), [0, 1, 2], "cpu").assign(method=name)
-            for name, method in methods.items()]
+    training.SAVE_SECONDS = 0.0  # progress after every epoch
+    world = Alloys(measurements(), FewShot(0.05), n_simulated=1500, architecture=Architecture((4, 4, 4), 8))
+    settings = changed(ALLOY_SETTINGS, {"pretrain": {"epochs": 3}, "transfer": {"epochs": 3}})
+    rows = [run(chain, world, [0, 1, 2]).assign(method=name) for name, chain in paper_methods(settings).items()]
     write_table(summarise(pd.concat(rows), ["method"]), table, "A small table", "smoke", {})
 
 

@@ -20,11 +20,12 @@ from xyield.alloys import (
     parse_formula,
 )
 from xyield.experiments import check_parameters, execute, read_profile
-from xyield.pseudo_images import from_pseudo_images, pseudo_images
 from xyield.measurements import measurements, read_source
 from xyield.networks import TASKS, new_networks
-from xyield.runs import FewShot, run
+from xyield.pseudo_images import from_pseudo_images, pseudo_images
+from xyield.runs import run
 from xyield.simulator import yield_strength
+from xyield.splits import FewShot
 from xyield.training import TRANSFER, NoPretraining, Schedule, as_tensors, fit, predict
 
 POINTS = measurements()

@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 
 from xyield.measurements import measurements
-from xyield.runs import FewShot, paper_methods, run, summarise
+from xyield.runs import paper_methods, run
+from xyield.splits import FewShot
+from xyield.statistics import summarise
 from xyield.training import TRANSFER, Pretraining
 
 SIGNIFICANT = 0.01

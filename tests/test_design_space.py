@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xyield.survey import (
-    DesignSpace,
-    as_stretch,
-    distribution,
-    percentages,
-    strengths,
-    strongest,
-    two_parameters,
-)
-from xyield.simulator import TAYLOR_FACTOR, temperature_grid, yield_strength
+from xyield.simulator import TAYLOR_FACTOR, yield_strength
+from xyield.space import DesignSpace, temperature_grid
+from xyield.survey import as_stretch, distribution, percentages, strengths, strongest, two_parameters
 
 SPACE = DesignSpace()
 KELVIN = temperature_grid(50)

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from xyield.alloys import PALETTE
-from xyield.peers import peers
 from xyield.command_line import main
-from xyield.estimator import SofteningGP
 from xyield.measurements import measurements
+from xyield.peers import peers
+from xyield.softening import SofteningGP
 from xyield.splits import HeldOutSystems
 
 POINTS = measurements()
@@ -42,8 +42,10 @@ def test_saved_model_is_the_same(model, tmp_path):
     [
         (POINTS[["formula"]], POINTS["yield_strength"], "expected temperature, and formula"),
         (POINTS.assign(temperature=25.0), POINTS["yield_strength"], "if it is in °C"),
-        (POINTS, POINTS["yield_strength"].where(POINTS.index > 0), "238 finite strengths"),
-        (POINTS, POINTS["yield_strength"][:5], "238 finite strengths"),
+        (POINTS, POINTS["yield_strength"].where(POINTS.index > 0), "yield strength is nan"),
+        (POINTS, POINTS["yield_strength"] * 1000, "if it is in MPa"),
+        (POINTS, POINTS["yield_strength"] > 1, "expected a number"),
+        (POINTS, POINTS["yield_strength"][:5], "expected 238 strengths"),
         (np.ones((4, 3)), np.ones(4), r"expected \[n, 12\]"),
     ],
 )

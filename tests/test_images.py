@@ -11,11 +11,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from xyield import image_training, testbed
-from xyield.image_runs import GRIDS, birpt_chain, image_settings, method_chains
-from xyield.image_training import BiLevel, Hardware, ImageSchedule, Stage, network_path, trained
+from xyield import testbed, training
+from xyield.image_runs import GRIDS, ImagePairs, image_settings, method_chains
 from xyield.images import PaperImages, corrupt_folder, data_dir, imagenet_c, require
+from xyield.methods import bi_rpt, changed, hand_tune, no_pretraining, pretrain_transfer
+from xyield.store import record_path
 from xyield.testbed import fashion_mnist
+from xyield.training import Hardware, chain_identity, trained
 
 TINY = testbed.Testbed(items="digits", source_per_class=2, heldout_per_class=2, channels=(4, 4, 8, 8))
 ROUNDS = {"pretrain_sparsity_only": (1, 0), "transfer_sparsity_only": (0, 1), "handtune": (1, 1)}
@@ -23,8 +25,8 @@ SHORT = {"epochs": 1, "batch_size": 32, "learning_rate": 0.05}
 PARTS = ("pretrain", "pretrain_again", "transfer", "transfer_again", "scratch", "mix")
 SCHEDULES = image_settings("CUB-200", dict.fromkeys(PARTS, SHORT))
 FEW = dataclasses.replace(TINY, target="CUB-200 (10-shot)")
-PRUNED = (Stage("source", SCHEDULES.pretrain), Stage("source", SCHEDULES.pretrain_again, "prune"))
-TOGETHER = (PRUNED, birpt_chain(SCHEDULES, mask_rate=1e3))
+PRUNED = hand_tune(SCHEDULES, 1, 0)[:2]
+TOGETHER = (PRUNED, bi_rpt(SCHEDULES, mask_rate=1e3))
 
 
 @pytest.fixture
@@ -58,9 +60,9 @@ def test_every_method_runs_on_folders_in_the_public_layouts(folders, runs):
     data = PaperImages("ImageNet-C", "CUB-200 (10-shot)", "impulse_noise", 2, 32, 32, model, n_source=3, n_target=4)
     assert len(data.target_train(0)) == 40 and len(imagenet_c("fog", 2, 32)) == 9
     for name, chain in method_chains(SCHEDULES, ROUNDS).items():
-        info = trained(chain, data, 0, Hardware(cpu=True))
-        assert set(info["accuracy"]) == {"test"}, name
-        assert info["n_images"] == 40
+        record = trained(chain, ImagePairs(data), [0])
+        assert set(record["accuracy"]) == {"test"}, name
+        assert not record["failed"]
 
 
 def test_missing_data_shows_the_tree(folders):
@@ -88,70 +90,73 @@ def test_missing_fashion_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 def test_killed_bilevel_run_goes_on_as_if_nothing_had_happened(runs, tmp_path, monkeypatch):
-    bilevel = BiLevel(1, 0.05, 64, mask_rate=1e3, gamma=3e-4)
-    settings = dataclasses.replace(SCHEDULES, transfer=ImageSchedule(3, 64, 0.05), bilevel=bilevel)
-    chain, whole = birpt_chain(settings), image_training.ImageState.step
-    expected = trained(chain, TINY, 0)
+    settings = changed(SCHEDULES, {"transfer": {"epochs": 3},
+                                   "bilevel": {"lower_every": 1, "mask_rate": 1e3, "gamma": 1e-5}})
+    chain, batches = bi_rpt(settings), ImagePairs.batches
+    expected = trained(chain, ImagePairs(TINY), [0])
     monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "again"))
-    monkeypatch.setattr(image_training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
 
-    def broken(self, network, optimizer, batch, others, epoch):
-        if epoch == 2:
+    def broken(self, domain, seeds, epoch, batch_size):
+        if domain == "target" and epoch == 2:
             raise KeyboardInterrupt
-        return whole(self, network, optimizer, batch, others, epoch)
+        return batches(self, domain, seeds, epoch, batch_size)
 
-    monkeypatch.setattr(image_training.ImageState, "step", broken)
+    monkeypatch.setattr(ImagePairs, "batches", broken)
     with pytest.raises(KeyboardInterrupt):
-        trained(chain, TINY, 0)
-    assert network_path(chain, TINY, 0).with_suffix(".progress").is_file()
-    monkeypatch.setattr(image_training.ImageState, "step", whole)
-    found = trained(chain, TINY, 0)
-    for name in ("loss", "accuracy", "masks", "sparsity"):
-        assert found[name] == expected[name]
-    assert not network_path(chain, TINY, 0).with_suffix(".progress").exists()
+        trained(chain, ImagePairs(TINY), [0])
+    progress = record_path(chain_identity(chain, ImagePairs(TINY), [0])).with_suffix(".progress")
+    assert progress.is_file()
+    monkeypatch.setattr(ImagePairs, "batches", batches)
+    found = trained(chain, ImagePairs(TINY), [0])
+    assert found["history"]["loss"].tolist() == expected["history"]["loss"].tolist()
+    for name, weight in expected["network"].items():
+        np.testing.assert_array_equal(found["network"][name], weight)
+    assert found["accuracy"] == expected["accuracy"]
+    assert not progress.exists()
 
 
 def train_elsewhere(root, hardware):
     "TOGETHER in a fresh interpreter: it may fork, and `accelerate` has one precision in each process."
-    code = f"from tests.test_images import *; [trained(c, FEW, 0, {hardware}) for c in TOGETHER]"
+    code = f"from tests.test_images import *; [trained(c, ImagePairs(FEW), [0], {hardware}) for c in TOGETHER]"
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
+    return [trained(chain, ImagePairs(FEW), [0], hardware) for chain in TOGETHER]  # stored by the other
 
 
-def test_mixed_precision_is_in_force(runs, root, tmp_path, monkeypatch):
-    train_elsewhere(root, Hardware(precision="bf16", cpu=True))
-    half = [trained(chain, FEW, 0) for chain in TOGETHER]
-    monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "single"))
-    for mixed, chain in zip(half, TOGETHER, strict=True):
-        single = trained(chain, FEW, 0)
-        assert mixed["hardware"]["precision"] == "bf16" and mixed["loss"] != single["loss"]
-        assert mixed["loss"] == pytest.approx(single["loss"], rel=0.1)
+def test_mixed_precision_is_in_force(runs, root):
+    mixed = train_elsewhere(root, Hardware("cpu", precision="bf16"))
+    for half, chain in zip(mixed, TOGETHER, strict=True):
+        single = trained(chain, ImagePairs(FEW), [0], Hardware("cpu"))
+        assert half["history"]["loss"].tolist() != single["history"]["loss"].tolist()
+        np.testing.assert_allclose(half["history"]["loss"], single["history"]["loss"], rtol=0.1)
 
 
-def test_two_processes_train_one_network(runs, root):
-    "Half of each batch each."
-    train_elsewhere(root, Hardware(processes=2, cpu=True))
-    pruned, bilevel = (trained(chain, FEW, 0) for chain in TOGETHER)
-    assert pruned["hardware"]["processes"] == bilevel["hardware"]["processes"] == 2  # stored by the two
-    assert np.isfinite([*pruned["loss"], *bilevel["loss"]]).all()
-    assert pruned["sparsity"]["total"] == pytest.approx(0.2, abs=1e-3)
-    assert 0 < bilevel["sparsity"]["total"] < 1
+def test_two_processes_train_one_network_on_half_of_each_batch_each(runs, root):
+    pruned, bilevel = train_elsewhere(root, Hardware("cpu", processes=2))
+    assert np.isfinite(pruned["history"]["loss"]).all() and np.isfinite(bilevel["history"]["loss"]).all()
+    assert pruned["sparsity"]["total"][0] == pytest.approx(0.2, abs=1e-3)
+    assert 0 < bilevel["sparsity"]["total"][0] < 1
 
 
-def test_pairs_that_share_a_source_share_its_network(runs):
+def test_pairs_that_share_a_source_share_its_network():
     other = dataclasses.replace(TINY, source="ImageNet-C")
-    pretrained, transfer = (Stage("source", SCHEDULES.pretrain),), Stage("target", SCHEDULES.transfer)
-    scratch = (Stage("target", SCHEDULES.scratch),)
-    assert network_path(pretrained, TINY, 0) == network_path(pretrained, FEW, 0)
-    assert network_path(pretrained, TINY, 0) != network_path(pretrained, other, 0)
-    assert network_path((*pretrained, transfer), TINY, 0) != network_path((*pretrained, transfer), FEW, 0)
-    assert network_path(scratch, TINY, 0) == network_path(scratch, other, 0)  # no source in it
+
+    def key(chain, data):
+        return record_path(chain_identity(chain, ImagePairs(data), [0]))
+
+    transfer, scratch = pretrain_transfer(SCHEDULES), no_pretraining(SCHEDULES)
+    assert key(transfer[:1], TINY) == key(transfer[:1], FEW)
+    assert key(transfer[:1], TINY) != key(transfer[:1], other)
+    assert key(transfer, TINY) != key(transfer, FEW)
+    assert key(scratch, TINY) == key(scratch, other)  # no source in it
+    assert key(scratch, TINY) != key(scratch, FEW)
 
 
 def test_paper_profile_has_the_schedules_of_appendix_b1(root):
     profile = yaml.safe_load((root / "profiles" / "paper.yml").read_text())
     s = image_settings("CUB-200", profile["tab01_images"]["settings"])
-    assert (s.pretrain.epochs, s.pretrain_again.epochs, s.transfer.epochs, s.transfer_again.epochs) == (95, 45, 90, 45)
+    assert [s.part(p).epochs for p in ("pretrain", "pretrain_again", "transfer", "transfer_again")] == [95, 45, 90, 45]
     assert (s.pretrain.batch_size, s.transfer.batch_size, s.scratch.learning_rate) == (1024, 64, 0.01)
     assert [s.pretrain.rate(e) for e in (4, 34, 35, 65, 94)] == pytest.approx([0.4, 0.4, 0.04, 0.004, 0.004])
     assert [s.transfer.rate(e) for e in (0, 30, 89)] == pytest.approx([1e-3, 1e-4, 1e-5])

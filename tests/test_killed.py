@@ -50,7 +50,7 @@ def test_killed_at_random_moments(undisturbed, tmp_path, seed):
 
 def test_undisturbed_again_is_the_same_and_does_nothing(undisturbed):
     def results():
-        return {p: p.stat().st_mtime_ns for f in ("rows", "checkpoints") for p in (undisturbed / f).iterdir()}
+        return {p: p.stat().st_mtime_ns for p in (undisturbed / "networks").iterdir()}
 
     before, first = results(), tables(undisturbed)
     small_reproduction(undisturbed)
@@ -177,7 +177,7 @@ def test_whole_chain_killed_at_random_moments(root, tmp_path, reproduction):
             process.kill()
         process.wait()
         wait_for(lambda pids=below: not any(alive(p) for p in pids), 20)
-        now = {p: p.stat().st_mtime_ns for f in ("rows", "checkpoints") for p in (disturbed / f).glob("*.[js]*")}
+        now = {p: p.stat().st_mtime_ns for p in (disturbed / "networks").glob("*.safetensors")}
         assert seen.items() <= now.items(), "a finished run was repeated or lost"
         seen = now
     code, words = finished(reproduction(root, disturbed))

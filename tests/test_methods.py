@@ -1,4 +1,4 @@
-"""What every method has to be: replicates independent, the same seed the same bits, stored rows found again."""
+"""What every method has to be: replicates independent, the same seed the same bits, stored records found again."""
 
 import dataclasses
 
@@ -6,71 +6,75 @@ import numpy as np
 import pytest
 import torch
 
-from xyield.bilevel import BiRPT
-from xyield.methods import HandTune
 from xyield.measurements import measurements
-from xyield.networks import TASKS, Architecture
-from xyield.runs import CrossValidation, FewShot, run
-from xyield.training import PRETRAIN, TRANSFER, NoPretraining, Pretraining, PretrainTransfer, as_tensors
+from xyield.methods import bi_rpt, changed, hand_tune, mix_training, no_pretraining, pretrain_transfer
+from xyield.networks import Architecture
+from xyield.runs import ALLOY_SETTINGS, TASKS, Alloys, run
+from xyield.splits import CrossValidation, FewShot
+from xyield.training import Hardware, load_network, trained
 
-SMALL = Pretraining(n_simulated=500, architecture=Architecture((4, 4, 4), 8),
-                    schedule=dataclasses.replace(PRETRAIN, epochs=2))
-BRIEF = dataclasses.replace(TRANSFER, epochs=2)
-METHODS = [NoPretraining(SMALL.architecture, transfer=BRIEF), PretrainTransfer(SMALL, BRIEF), HandTune(SMALL, BRIEF),
-           BiRPT(SMALL, BRIEF, lower_every=1), BiRPT(SMALL, BRIEF, lower_steps=2, lower_mask_rate=1.0)]
-
-
-def name(method):
-    return type(method).__name__
-
-
-@pytest.fixture(scope="module")
-def points():
-    return measurements()
-
-
-def train(method, points, support, seeds, task="regression"):
-    images, strengths = as_tensors(points)
-    return method.train(TASKS[task], images, strengths, support, seeds, device="cpu")
+BRIEF = changed(ALLOY_SETTINGS, {"pretrain": {"epochs": 2}, "transfer": {"epochs": 2}})
+WORLD = Alloys(measurements(), FewShot(0.05), n_simulated=500, architecture=Architecture((4, 4, 4), 8))
+METHODS = {"none": no_pretraining(BRIEF), "mix": mix_training(BRIEF), "transfer": pretrain_transfer(BRIEF),
+           "hand-tune": hand_tune(BRIEF, 1, 1), "bi-rpt": bi_rpt(BRIEF, lower_every=1),
+           "bi-rpt, Eq. 4": bi_rpt(BRIEF, lower_steps=2, lower_mask_rate=1.0)}
+each_method = pytest.mark.parametrize("chain", METHODS.values(), ids=METHODS)
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("method", METHODS, ids=name)
-def test_three_together_are_three_alone(method, task, points, runs):
-    support = np.arange(36).reshape(3, 12)
-    _, together = train(method, points, support, [0, 1, 2], task)
+@each_method
+def test_three_together_are_three_alone(chain, task, runs):
+    world = dataclasses.replace(WORLD, task=task)
+    together = trained(chain, world, [0, 1, 2])["history"]["loss"]
     for k in range(3):
-        _, alone = train(method, points, support[k : k + 1], [k], task)
-        np.testing.assert_allclose(alone["loss"][:, 0], together["loss"][:, k], rtol=2e-3)
+        alone = trained(chain, world, [k])["history"]["loss"]
+        np.testing.assert_allclose(alone[:, 0], together[:, k], rtol=2e-3)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
-def test_same_seed_same_bits(method, points, runs):
-    support = np.arange(24).reshape(2, 12)
-    (first, _), (second, _) = (train(method, points, support, [0, 1]) for _ in range(2))
+@each_method
+def test_same_seed_same_bits(chain, runs, tmp_path, monkeypatch):
+    first, _ = load_network(chain, WORLD, [0, 1])
+    monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "other"))
+    torch.manual_seed(99)
+    second, _ = load_network(chain, WORLD, [0, 1])
     for key, tensor in first.state_dict().items():
         assert torch.equal(second.state_dict()[key], tensor), key
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
-def test_rows_are_found_again_and_only_by_what_determines_them(method, points, runs):
-    rows = run(method, "regression", FewShot(0.05), points, [0, 1], device="cpu")
-    stored = {p: p.stat().st_mtime_ns for p in runs.rglob("rows/*.json")}
-    assert run(method, "regression", FewShot(0.05), points, [0, 1], device="cpu").equals(rows)
-    assert {p: p.stat().st_mtime_ns for p in runs.rglob("rows/*.json")} == stored
-    other = dataclasses.replace(method, transfer=dataclasses.replace(BRIEF, learning_rate=1e-4))
-    run(other, "regression", FewShot(0.05), points, [0, 1], device="cpu")
-    changed = points.assign(yield_strength=points["yield_strength"] + 0.01)
-    run(method, "regression", FewShot(0.05), changed, [0, 1], device="cpu")
-    assert len(list(runs.rglob("rows/*.json"))) == len(stored) + 2
+@each_method
+def test_rows_are_found_again_and_only_by_what_determines_them(chain, runs):
+    rows = run(chain, WORLD, [0, 1])
+    stored = {p: p.stat().st_mtime_ns for p in runs.rglob("*.safetensors")}
+    assert run(chain, WORLD, [0, 1]).equals(rows)
+    assert {p: p.stat().st_mtime_ns for p in runs.rglob("*.safetensors")} == stored
+    last = dataclasses.replace(chain[-1], schedule=dataclasses.replace(chain[-1].schedule, learning_rate=1e-4))
+    run((*chain[:-1], last), WORLD, [0, 1])
+    points = WORLD.points.assign(yield_strength=WORLD.points["yield_strength"] + 0.01)
+    run(chain, dataclasses.replace(WORLD, points=points), [0, 1])
+    targets = sum(stage.domain == "target" for stage in chain)  # what comes before the changed stage is shared
+    assert len(list(runs.rglob("*.safetensors"))) == len(stored) + 1 + targets
 
 
-def test_folds_of_two_sizes(points, runs):
-    rows = run(METHODS[0], "regression", CrossValidation(), points, [0, 9], device="cpu")
+def test_stages_that_begin_alike_are_trained_once(runs):
+    for n_t in (0, 1, 2):
+        trained(hand_tune(BRIEF, 1, n_t), WORLD, [0])
+    assert len(list(runs.rglob("*.safetensors"))) == 2 + 3
+
+
+def test_seeds_share_a_pretrained_network_or_have_their_own(runs):
+    source = pretrain_transfer(BRIEF)[:1]
+    for n, world in ((1, WORLD), (2, dataclasses.replace(WORLD, n_pretrained=2))):
+        run(pretrain_transfer(BRIEF), world, [0, 1, 2])
+        state = load_network(source, world, [0, 1, 2])[0].hidden.weight
+        assert len({tuple(w.flatten().tolist()) for w in state}) == n
+
+
+def test_folds_of_two_sizes(runs):
+    rows = run(METHODS["none"], dataclasses.replace(WORLD, protocol=CrossValidation()), [0, 9])
     assert rows["n_train"].tolist() == [214, 215]
     assert rows["n_test"].tolist() == [24, 23]
 
 
-def test_missing_device_is_named(points, runs):
+def test_missing_device_is_named():
     with pytest.raises(ValueError, match="device 'cuda:9' is not available"):
-        run(METHODS[0], "regression", FewShot(0.05), points, [0], device="cuda:9")
+        Hardware("cuda:9")

@@ -23,7 +23,8 @@ import xyield.release
 from xyield.alloys import PALETTE
 from xyield.command_line import main
 from xyield.release import release, shard_fault, shard_ranges, shard_schema, write_shard, write_shards
-from xyield.simulator import DesignSpace, yield_strength
+from xyield.simulator import yield_strength
+from xyield.space import DesignSpace
 
 MANY = 4000  # shards of some 17,000 alloys
 

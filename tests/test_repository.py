@@ -9,10 +9,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-import papermill
 import pytest
 import yaml
 from nbdev.config import get_config
+
+from xyield.experiments import notebook_parameters, read_profile
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = [ROOT / "nbs" / "index.ipynb", *sorted((ROOT / "nbs").glob("[0-9]_*/*.ipynb"))]
@@ -121,12 +122,11 @@ def test_experiment_is_stored_without_outputs_and_exports_nothing(notebook):
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yml")), ids=name)
-def test_profile_sets_only_parameters_that_its_notebooks_have(profile):
-    settings = yaml.safe_load(profile.read_text())
-    assert {"output", *map(name, EXPERIMENTS)} == set(settings)
+def test_profile_holds_only_what_differs_from_the_notebooks(profile):
+    settings = read_profile(profile, ROOT / "nbs" / "experiments")
     for notebook in EXPERIMENTS:
-        known = papermill.inspect_notebook(str(notebook))
-        assert set(settings[notebook.stem]) <= set(known)
+        defaults = {parameter: default for parameter, (_, default) in notebook_parameters(notebook).items()}
+        assert not [p for p, value in settings[notebook.stem].items() if value == defaults[p]], notebook.name
 
 
 @pytest.mark.parametrize("sidecar", sorted(ROOT.glob("tables/*.json")) + sorted(ROOT.glob("figures/*.json")), ids=name)

@@ -43,8 +43,10 @@ for path in pathlib.Path("xyield").glob("[a-z]*.py"):
     importlib.import_module(f"xyield.{{path.stem}}")
 from xyield.measurements import measurements
 from xyield.networks import Architecture
-from xyield.paper import write_table
-from xyield.runs import FewShot, paper_methods, run, summarise
+from xyield.report import write_table
+from xyield.runs import paper_methods, run
+from xyield.splits import FewShot
+from xyield.statistics import summarise
 from xyield.training import PRETRAIN, TRANSFER, Pretraining
 small = Pretraining(n_simulated=200, schedule=dataclasses.replace(PRETRAIN, epochs=1))
 for method in paper_methods(small, dataclasses.replace(TRANSFER, epochs=1)).values():

@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 
 from xyield.alloys import parse_formula, parse_formulas
 from xyield.paper import TABLE4
-from xyield.simulator import (
-    BOLTZMANN,
-    TAYLOR_FACTOR,
-    THERMAL,
-    DesignSpace,
-    simulated_sample,
-    strength_parameters,
-    temperature_grid,
-    yield_strength,
-)
+from xyield.simulator import BOLTZMANN, TAYLOR_FACTOR, THERMAL, strength_parameters, yield_strength
+from xyield.space import DesignSpace, simulated_sample, temperature_grid
 
 SPACE = DesignSpace()
 # where the paper prints another alloy's or another temperature's value, that one (see chapter 03)

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from xyield import methods, store, runs, training
+from xyield import methods, runs, store, training
 from xyield.bilevel import BiRPT
-from xyield.methods import HandTune, sparse_epoch
-from xyield.measurements import measurements
-from xyield.networks import TASKS, Architecture, new_networks
-from xyield.store import atomic_path, code_version, read_record, write_record
-from xyield.runs import FewShot, run, summarise
 from xyield.masks import full_masks
+from xyield.measurements import measurements
+from xyield.methods import HandTune, sparse_epoch
+from xyield.networks import TASKS, Architecture, new_networks
+from xyield.runs import run
+from xyield.splits import FewShot
+from xyield.statistics import summarise
+from xyield.store import atomic_path, code_version, read_record, write_record
 from xyield.training import (
     PRETRAIN,
     TRANSFER,

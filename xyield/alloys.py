@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PALETTE', 'SUM_TOLERANCE', 'CELSIUS_ZERO', 'MPA_PER_GPA', 'TEMPERATURE_RANGE', 'STRENGTH_RANGE', 'as_numbers',
            'as_compositions', 'parse_formula', 'parse_formulas', 'to_formula', 'alloy_system', 'from_table',
-           'celsius_to_kelvin', 'as_temperatures', 'as_yield_strengths']
+           'celsius_to_kelvin', 'as_temperatures', 'as_yield_strengths', 'as_inputs']
 
 # %% ../nbs/1_data/01_alloys.ipynb #94dfe645
 import decimal
@@ -172,3 +172,20 @@ def as_yield_strengths(
         hint = f"; if it is in MPa, divide by {MPA_PER_GPA:g}" if high < value < np.inf else ""
         raise ValueError(f"yield strength is {value:g}; expected GPa between {low:g} and {high:g}{hint}")
     return y
+
+# %% ../nbs/1_data/01_alloys.ipynb #2a04f594
+def as_inputs(
+    X,  # [n, 12] of fractions and temperatures (K), or a frame with `temperature` and either `formula` or fractions
+) -> np.ndarray:  # float64 [n, 12]; fractions sum to 1
+    "Check alloys at temperatures, however they are written; raises `ValueError`."
+    if hasattr(X, "columns"):
+        columns = set(map(str, X.columns))
+        if "temperature" not in columns or not ("formula" in columns or columns >= set(PALETTE)):
+            raise ValueError(f"X has columns {', '.join(sorted(columns))}; expected temperature, and formula or each "
+                             f"of {', '.join(PALETTE)}")
+        fractions = X[list(PALETTE)] if columns >= set(PALETTE) else parse_formulas(X["formula"])
+        return np.column_stack([as_compositions(fractions), as_temperatures(X["temperature"])])
+    X = as_numbers(X, "X")
+    if X.ndim != 2 or X.shape[1] != len(PALETTE) + 1 or not len(X):
+        raise ValueError(f"X has shape {X.shape}; expected [n, {len(PALETTE) + 1}]: fractions and the temperature")
+    return np.column_stack([as_compositions(X[:, :-1]), as_temperatures(X[:, -1])])

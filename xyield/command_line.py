@@ -8,6 +8,7 @@ __all__ = ['COMMANDS', 'main']
 # %% ../nbs/5_workshop/27_command_line.ipynb #1f050f88
 import importlib
 import sys
+import warnings
 
 from fastcore.script import anno_parser
 
@@ -35,7 +36,9 @@ def main(
     options = vars(anno_parser(command, prog=f"xyield {name}").parse_args(arguments[1:]))
     options = {key: value for key, value in options.items() if key not in ("pdb", "xtra")}
     try:
-        result = command(**options)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"xyield {name}: {message}", file=sys.stderr)
+            result = command(**options)
     except (ValueError, IndexError, OSError) as error:
         print(f"xyield {name}: {error}", file=sys.stderr)
         return 1

@@ -12,15 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from xyield.simulator import (
-    ALPHA,
-    BOLTZMANN,
-    ELEMENTS,
-    GPA_A3_PER_EV,
-    REFERENCE_STRAIN_RATE,
-    TAYLOR_FACTOR,
-    DesignSpace,
-)
+from .simulator import ALPHA, BOLTZMANN, ELEMENTS, GPA_A3_PER_EV, REFERENCE_STRAIN_RATE, TAYLOR_FACTOR
+from .space import DesignSpace
 
 # %% ../nbs/4_beyond/19_kernel.ipynb #6a15f3aa
 class Tables(NamedTuple):

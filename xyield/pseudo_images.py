@@ -7,9 +7,7 @@ __all__ = ['GRID_SHAPE', 'ATOMIC_NUMBERS', 'RPTR_SEED', 'TEMPERATURE_SCALE', 'el
            'from_pseudo_images', 'show_pseudo_image']
 
 # %% ../nbs/1_data/05_pseudo_images.ipynb #5b1fbecc
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 
 from .alloys import CELSIUS_ZERO, PALETTE, as_compositions, as_temperatures
 
@@ -86,6 +84,9 @@ def show_pseudo_image(
     axes=None,  # two matplotlib axes, for the two channels; new ones if not given
 ):
     "Draw the two channels of one alloy's pseudo-image, as in the paper's Figure A5; returns the axes."
+    import matplotlib.pyplot as plt  # here, so that whoever draws nothing does not wait for it
+    import seaborn as sns
+
     if axes is None:
         axes = plt.subplots(1, 2, figsize=(11, 2.9), layout="constrained")[1]
     image = pseudo_images(composition, temperature, layout)[0]

@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 import xyield
 from .alloys import PALETTE
-from .survey import as_stretch, percentages, strengths, two_parameters
 from .measurements import MPEA_SHA256, measurements
+from .simulator import ELEMENTS
+from .space import DesignSpace, simulated_sample, temperature_grid
 from .store import atomic_path, code_version, runs_dir, write_json
-from .simulator import ELEMENTS, DesignSpace, simulated_sample, temperature_grid
+from .survey import as_stretch, percentages, strengths, two_parameters
 
 # %% ../nbs/4_beyond/24_release.ipynb #06db2267
 CONTENTS = ("parameters", "strength")

@@ -4,16 +4,13 @@
 
 # %% auto #0
 __all__ = ['ELEMENTS', 'ALPHA', 'GPA_A3_PER_EV', 'BOLTZMANN', 'REFERENCE_STRAIN_RATE', 'TAYLOR_FACTOR', 'THERMAL',
-           'strength_parameters', 'yield_strength', 'DesignSpace', 'temperature_grid', 'simulated_sample']
+           'strength_parameters', 'yield_strength']
 
 # %% ../nbs/1_data/03_simulator.ipynb #96343441
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
-from .alloys import PALETTE, as_compositions, as_temperatures, to_formula
+from .alloys import PALETTE, as_compositions, as_temperatures
 
 # %% ../nbs/1_data/03_simulator.ipynb #5da455ee
 def _element_table(rows: dict) -> pd.DataFrame:
@@ -100,102 +97,3 @@ def yield_strength(
     energy = BOLTZMANN * temperature * np.log(REFERENCE_STRAIN_RATE / strain_rate)  # eV
     with np.errstate(divide="ignore"):  # a pure element has no barrier: x is infinite, its strength 0
         return taylor * tau_y0 * THERMAL[thermal](energy / barrier)
-
-# %% ../nbs/1_data/03_simulator.ipynb #4f8fdf9d
-_GRID = {3: 100, 4: 100, 5: 20, 6: 20, 7: 20}  # number of elements -> steps that a composition is divided into
-
-
-class DesignSpace:
-    """The paper's alloys as a sequence: integer index <-> composition.
-
-    Ternary and quaternary alloys in steps of 1 %, quinary to septenary ones in steps of 5 %, every element present.
-    The order is by number of elements, then by element set, then by cut points, both lexicographic. `len()` is
-    68,676,993.
-    """
-
-    def __init__(self):
-        self._blocks, start = [], 0
-        for k, steps in _GRID.items():
-            sets = np.array(list(combinations(range(len(PALETTE)), k)), dtype=np.int8)
-            cuts = np.array(list(combinations(range(1, steps), k - 1)), dtype=np.int8)
-            self._blocks.append((start, steps, sets, cuts))
-            start += len(sets) * len(cuts)
-        self._length = start
-
-    def __len__(self):
-        return self._length
-
-    def __repr__(self):
-        return f"DesignSpace({self._length:,} compositions)"
-
-# %% ../nbs/1_data/03_simulator.ipynb #3125186f
-@patch
-def compositions(
-    self: DesignSpace,
-    index,  # integers [n] or one integer, each from 0 to len(self) - 1
-) -> np.ndarray:  # float64 [n, 11], rows sum to 1
-    "The compositions at `index`; raises `IndexError` naming the first that is out of range."
-    index = np.atleast_1d(np.asarray(index))
-    if not np.issubdtype(index.dtype, np.integer):
-        raise IndexError(f"index has type {index.dtype}; expected integers")
-    outside = (index < 0) | (index >= len(self))
-    if outside.any():
-        raise IndexError(f"index {index[outside][0]} is outside the design space; expected 0 to {len(self) - 1}")
-    fractions = np.zeros((len(index), len(PALETTE)))
-    for start, steps, sets, cuts in self._blocks:
-        rows = np.flatnonzero((index >= start) & (index < start + len(sets) * len(cuts)))
-        which_set, which_cut = np.divmod(index[rows] - start, len(cuts))
-        parts = np.diff(cuts[which_cut].astype(np.int64), axis=1, prepend=0, append=steps)
-        fractions[rows[:, None], sets[which_set]] = parts / steps
-    return fractions
-
-# %% ../nbs/1_data/03_simulator.ipynb #c4fe7bd4
-def _rank(rows, table, base):
-    "Positions of `rows` in `table`, whose rows are sorted lexicographically and hold integers below `base`."
-    weight = base ** np.arange(table.shape[1])[::-1]
-    return np.searchsorted(table @ weight, rows @ weight)
-
-
-@patch
-def index(
-    self: DesignSpace,
-    compositions,  # [n, 11] fractions or atomic percent, on the grid
-) -> np.ndarray:  # int64 [n]
-    "Where `compositions` are in the space; raises `ValueError` for one that is not on the grid."
-    c = as_compositions(compositions)
-    size = (c > 0).sum(1)
-    result = np.full(len(c), -1)
-    for start, steps, sets, cuts in self._blocks:
-        rows = np.flatnonzero(size == sets.shape[1])
-        parts = np.rint(c[rows] * steps).astype(np.int64)
-        rows, parts = (x[np.isclose(parts, c[rows] * steps, rtol=0, atol=1e-6).all(1)] for x in (rows, parts))
-        elements = np.nonzero(parts)[1].reshape(len(rows), sets.shape[1])
-        ends = np.cumsum(np.take_along_axis(parts, elements, 1), axis=1)[:, :-1]
-        result[rows] = start + _rank(elements, sets, len(PALETTE)) * len(cuts) + _rank(ends, cuts, steps)
-    if (result < 0).any():
-        raise ValueError(f"{to_formula(c[(result < 0).argmax()])} is not in the design space; expected 3 or 4 elements "
-                         "in steps of 1 % or 5 to 7 in steps of 5 %")
-    return result
-
-# %% ../nbs/1_data/03_simulator.ipynb #0688c32d
-def temperature_grid(
-    step: int = 100,  # K; the paper's text says 100, its count of "over three billion" says 50
-) -> np.ndarray:  # float64, K
-    "The temperatures of the simulated domain, 300 to 2500 K."
-    return np.arange(300.0, 2500.0 + step / 2, step)
-
-# %% ../nbs/1_data/03_simulator.ipynb #d0efa619
-def simulated_sample(
-    n: int = 100_000,  # points
-    seed: int = 0,
-    elements: str = "table4",  # a preset of `ELEMENTS`
-) -> pd.DataFrame:  # n rows: fractions in a column for each element, `temperature` (K), `yield_strength` (GPa)
-    "X-Yield's low-quality domain (section 3): distinct points, drawn uniformly from design space × temperatures."
-    space, kelvin = DesignSpace(), temperature_grid()
-    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= len(space) * len(kelvin):
-        raise ValueError(f"n is {n!r}; expected a whole number from 1 to {len(space) * len(kelvin)}")
-    point = np.random.default_rng(seed).choice(len(space) * len(kelvin), size=n, replace=False)
-    which, when = np.divmod(point, len(kelvin))
-    sample = pd.DataFrame(space.compositions(which), columns=list(PALETTE))
-    strength = yield_strength(sample.to_numpy(), kelvin[when], elements)
-    return sample.assign(temperature=kelvin[when], yield_strength=strength)

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xyield.survey import DesignSpace, distribution, strengths, two_parameters
-from xyield.simulator import BOLTZMANN, TAYLOR_FACTOR, strength_parameters, temperature_grid, yield_strength
+from xyield.simulator import BOLTZMANN, TAYLOR_FACTOR, strength_parameters, yield_strength
+from xyield.space import DesignSpace, temperature_grid
+from xyield.survey import distribution, strengths, two_parameters
 
 SPACE, KELVIN = DesignSpace(), temperature_grid(50)
 FIRST = 30_000_000  # among the quaternaries, three quarters of the space

@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from xyield.methods import kept_at_zero, prune_smallest
 from xyield.image_runs import TESTBED_SETTINGS
 from xyield.image_training import (
     BiLevel,
@@ -31,6 +30,7 @@ from xyield.image_training import (
 )
 from xyield.images import PaperImages, corrupt_folder, imagenet
 from xyield.masks import full_masks
+from xyield.methods import kept_at_zero, prune_smallest
 from xyield.testbed import Images, Testbed
 
 STEPS, REPEATS = 4, 3  # steps: a multiple of SPARSE_LOWER

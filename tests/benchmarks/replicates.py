@@ -16,7 +16,7 @@ import torch
 from xyield.bilevel import BiRPT, BiRPTState
 from xyield.measurements import measurements
 from xyield.networks import TASKS, new_networks
-from xyield.simulator import simulated_sample
+from xyield.space import simulated_sample
 from xyield.training import (
     PRETRAIN,
     TRANSFER,
