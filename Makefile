@@ -72,8 +72,9 @@ notebooks: setup  ## run the library notebooks anew, export the modules, write R
 readme: setup  ## README.md from nbs/index.ipynb
 	PATH="$(BIN):$$PATH" $(BIN)/jupyter nbconvert --log-level=WARN --to markdown nbs/index.ipynb --output-dir . --output README.md
 
+# not the one for `git diff`, which fails where nbdev is not on the PATH
 hooks: setup  ## install nbdev's hooks in this clone (Jupyter cleans as it saves, git merges notebooks cell by cell)
-	PATH="$(BIN):$$PATH" $(BIN)/nbdev-install-hooks
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev-install-hooks --diff false
 
 clean:  ## forget all runs; tables/ and figures/ stay
 	rm -rf runs .snakemake
