@@ -26,7 +26,7 @@ from .methods import BiLevel, Settings, bi_rpt, hand_tune, no_pretraining, pretr
 from .networks import Architecture, new_networks, predict
 from .pseudo_images import pseudo_images
 from .space import simulated_sample
-from .training import Chain, Hardware, Schedule, World, trained
+from .training import Chain, Hardware, Schedule, World, trained, zero_layers
 
 # %% ../nbs/3_evaluation/14_runs.ipynb #ea416bca
 @dataclass(frozen=True)
@@ -139,6 +139,9 @@ class Alloys(World):
 
     def loss(self, network, batch, domain):
         return TASKS[self.task].loss(network(batch[0]), batch[1])
+
+    def problems(self, network, replicates):
+        return zero_layers(network, replicates)
 
     def after_epoch(self, network, domain, seeds):
         return _after_epoch(self, network, domain)
