@@ -8,7 +8,6 @@ __all__ = ['MixStep', 'MixStage', 'BiLevel', 'BiLevelStep', 'BiLevelStage', 'Set
            'shrinkage']
 
 # %% ../nbs/2_method/12_methods.ipynb #12aa0004
-import contextlib
 import dataclasses
 import itertools
 from dataclasses import dataclass

@@ -100,7 +100,7 @@ class World(ABC):
 
     @abstractmethod
     def evaluate(self, network: nn.Module, domain: str, seeds: list[int], history: dict) -> dict:
-        "A judgement at the end of a stage, for its record: numbers, texts, lists and arrays. It may take from `history`."
+        "A judgement at the end of a stage: numbers, texts, lists and arrays. It may take from `history`."
 
     def after_epoch(self, network: nn.Module, domain: str, seeds: list[int]) -> dict[str, torch.Tensor]:
         "What to keep in the history after each epoch, each `[replicates, …]`."
@@ -184,13 +184,13 @@ def torch_threads(n: int):
 @contextlib.contextmanager
 def own_randomness():
     "Whatever the block draws or seeds, the caller's random numbers are as if it had not."
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 # %% ../nbs/2_method/11_training.ipynb #91d1d50b
 def _share(batch, rank: int, n: int):
@@ -306,8 +306,9 @@ def _tensors(state: dict) -> dict:
 
 def _save_progress(path, network, optimizer, step, history, failed):
     states = {str(i): {k: v for k, v in s.items() if v is not None} for i, s in optimizer.state_dict()["state"].items()}
-    save_record(path, {"network": network.state_dict(), "optimizer": states, "step": step.state_dict(), "failed": failed,
-                       "history": {name: np.stack(values) for name, values in history.items()}}, {"run": path.name})
+    record = {"network": network.state_dict(), "optimizer": states, "step": step.state_dict(), "failed": failed,
+              "history": {name: np.stack(values) for name, values in history.items()}}
+    save_record(path, record, {"run": path.name})
 
 
 def _load_progress(path, network, optimizer, step) -> tuple[dict, dict]:
@@ -333,7 +334,7 @@ def _problems(losses: torch.Tensor, network, world: World, record: dict, epoch: 
     for k in _not_finite(losses.T.contiguous(), replicates):
         step = int(torch.isfinite(losses[:, k]).logical_not().nonzero()[0])
         found[k] = f"its loss is {losses[step, k].item()} in epoch {epoch}, step {step + 1} of {steps}"
-    for name, weight in network.named_parameters():
+    for weight in network.parameters():
         rows = weight.detach().reshape(replicates, -1) if weight.numel() % replicates == 0 else weight.detach()[None]
         for k in _not_finite(rows, len(rows)):
             found.setdefault(k, f"its weights are not finite at the end of epoch {epoch}")
