@@ -364,6 +364,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'xyield.runs._rows': ('3_evaluation/runs.html#_rows', 'xyield/runs.py'),
                              'xyield.runs._squared_error': ('3_evaluation/runs.html#_squared_error', 'xyield/runs.py'),
                              'xyield.runs._stack_rows': ('3_evaluation/runs.html#_stack_rows', 'xyield/runs.py'),
+                             'xyield.runs._support': ('3_evaluation/runs.html#_support', 'xyield/runs.py'),
                              'xyield.runs._target_tensors': ('3_evaluation/runs.html#_target_tensors', 'xyield/runs.py'),
                              'xyield.runs._training_rows': ('3_evaluation/runs.html#_training_rows', 'xyield/runs.py'),
                              'xyield.runs.as_tensors': ('3_evaluation/runs.html#as_tensors', 'xyield/runs.py'),

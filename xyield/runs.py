@@ -167,10 +167,15 @@ def _data(world: Alloys, domain: str, seeds):
     if domain == "source":
         tensors = simulated_tensors(world.n_simulated, 0, world.elements, world.layout)
         return *tensors, np.tile(np.arange(world.n_simulated), (len(seeds), 1))
+    return *_target_tensors(world), _support(world, tuple(seeds))
+
+
+@functools.lru_cache(maxsize=8)  # asked for in every epoch
+def _support(world: Alloys, seeds: tuple[int, ...]) -> np.ndarray:
     parts = [_training_rows(world, seed) for seed in seeds]
     if len({len(part) for part in parts}) > 1:
         raise ValueError(f"the training sets of seeds {seeds} differ in size; expected one size in a stack")
-    return *_target_tensors(world), np.stack(parts)
+    return np.stack(parts)
 
 
 def _training_rows(world: Alloys, seed: int) -> np.ndarray:
