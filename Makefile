@@ -51,11 +51,11 @@ reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 
 test: setup lint  ## lint, pytest and the tests within the notebooks
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print --skip_folder_re '^([_.]|experiments|tutorials)'
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --do-print --skip-folder-re '^([_.]|experiments|tutorials)'
 
 nightly: setup lint  ## like test, with the slow tests: kills and corruption over the whole smoke profile
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -m 'slow or not slow'
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev_test --n_workers 2 --do_print --skip_folder_re '^([_.]|experiments)'
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --do-print --skip-folder-re '^([_.]|experiments)'
 
 lint: setup  ## ruff over notebooks and tests
 	$(BIN)/ruff check --quiet .
@@ -64,16 +64,17 @@ docs: setup  ## build the site, _docs/html/index.html, from the notebooks as the
 	$(THREADS) $(BIN)/python docs/build.py
 
 notebooks: setup  ## run the library notebooks anew, export the modules, write README.md
-	PATH="$(BIN):$$PATH" $(BIN)/nbdev_export
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev-export
 	$(THREADS) TQDM_DISABLE=1 PATH="$(BIN):$$PATH" $(BIN)/jupyter execute --inplace --kernel_name=python3 nbs/index.ipynb nbs/[0-9]_*/*.ipynb
-	PATH="$(BIN):$$PATH" $(BIN)/nbdev_clean
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev-clean
 	$(MAKE) readme
 
 readme: setup  ## README.md from nbs/index.ipynb
 	PATH="$(BIN):$$PATH" $(BIN)/jupyter nbconvert --log-level=WARN --to markdown nbs/index.ipynb --output-dir . --output README.md
 
-hooks: setup  ## install nbdev's git hooks in this clone (clean notebooks on commit and merge)
-	PATH="$(BIN):$$PATH" $(BIN)/nbdev_install_hooks
+# not the one for `git diff`, which fails where nbdev is not on the PATH
+hooks: setup  ## install nbdev's hooks in this clone (Jupyter cleans as it saves, git merges notebooks cell by cell)
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev-install-hooks --diff false
 
 clean:  ## forget all runs; tables/ and figures/ stay
 	rm -rf runs .snakemake

@@ -1,6 +1,6 @@
 # The order of the work: a rule is a notebook and its parameters. `make reproduce` runs this; so does
 #     snakemake --cores 2 --config profile=smoke
-# What the rules are stands in the notebooks (chapter 26): what each leaves, after which others, in which variants.
+# What the rules are stands in the notebooks (chapter 27): what each leaves, after which others, in which variants.
 import os
 import sys
 from pathlib import Path

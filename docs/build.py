@@ -21,6 +21,7 @@ from site_paths import (
     HTML,
     MATHJAX,
     NOTEBOOKS,
+    PARTS,
     ROOT,
     SOURCE,
     library_notebooks,
@@ -63,15 +64,26 @@ def notation() -> str:
     return re.search(r"^## Notation\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1].strip()
 
 
-def contents(notebooks: list) -> str:
-    "Titles with purposes for a reader, and the hidden table of contents for Sphinx."
+def entries(notebooks: list) -> str:
+    "Titles with purposes for a reader."
     rows = []
     for path in notebooks:
         title, purpose = first_lines(path)
-        number = f"{path.stem.split('_')[0]} " if path.parent.name[0].isdigit() else ""
+        number = f"{path.stem.split('_')[0]} " if path.parent.name in PARTS else ""
         rows.append(f"**[{number}{title}]({path.name})**\n: {purpose}\n")
-    pages = "\n".join(p.stem for p in notebooks)
-    return "\n".join(rows) + f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```"
+    return "\n".join(rows)
+
+
+def contents(notebooks: list) -> str:
+    "The hidden table of contents for Sphinx."
+    return "```{toctree}\n:hidden:\n\n" + "\n".join(p.stem for p in notebooks) + "\n```"
+
+
+def parts() -> str:
+    "The chapters, a heading for each part."
+    groups = {folder: [p for p in library_notebooks() if p.parent.name == folder] for folder in PARTS}
+    return "\n".join(f"## {n} · {title}\n\n{about[0].upper()}{about[1:]}.\n\n{entries(groups[folder])}"
+                     for n, (folder, (title, about)) in enumerate(PARTS.items(), start=1))
 
 
 def fill(text: str, values: dict) -> str:
@@ -98,8 +110,8 @@ def prepare():
     _, sidecar = networks()
     values = quoted_numbers() | {
         "notation": notation(),
-        "chapters": contents(library_notebooks()),
-        "tutorials": contents(TUTORIALS),
+        "chapters": f"{parts()}\n{contents(library_notebooks())}",
+        "tutorials": f"{entries(TUTORIALS)}\n{contents(TUTORIALS)}",
         "members": str(sidecar["parameters"]["exported"]),
         "constant": f"{sidecar['constant_gpa']:.2f}",
         "coverage": f"{sidecar['within']['2 sigma']:.0%}",

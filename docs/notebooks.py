@@ -18,10 +18,7 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 
 def chapters_by_number() -> dict[str, str]:
     "`11` -> `11_training`."
-    found = {}
-    for path in library_notebooks():
-        found.setdefault(path.stem.split("_")[0], path.stem)
-    return found
+    return {path.stem.split("_")[0]: path.stem for path in library_notebooks()}
 
 
 def tagged_equations(notebooks) -> dict[str, Path]:
@@ -130,7 +127,7 @@ class Pages:
         text = re.sub(r"\b(Eq\. |Eqs )(\d+)", equation, text)
         text = re.sub(r"(?<=\[Eqs )(\d+)(\]\(#eq-\d+\))( and | to |, )(\d+)", lambda m: (
             f"{m[1]}{m[2]}{m[3]}" + (f"[{m[4]}](#eq-{m[4]})" if m[4] in self.equations else m[4])), text)
-        return re.sub(r"\b([Cc]hapter) (\d\d[a-z]?)\b", chapter, text)
+        return re.sub(r"\b([Cc]hapter) (\d\d)\b", chapter, text)
 
 
 def markdown(text: str) -> dict:

@@ -11,9 +11,8 @@ from site_paths import ROOT
 from xyield import simulator
 from xyield.alloys import CELSIUS_ZERO, PALETTE, TEMPERATURE_RANGE
 from xyield.measurements import measurements
-from xyield.networks import AlloyCNN
+from xyield.networks import AlloyCNN, predict
 from xyield.pseudo_images import GRID_SHAPE, TEMPERATURE_SCALE, element_positions, pseudo_images
-from xyield.training import predict
 
 WEIGHTS = ROOT / "figures" / "playground.safetensors"
 

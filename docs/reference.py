@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from fastcore.docments import docments
-from site_paths import SOURCE, library_notebooks
+from site_paths import PARTS, SOURCE, library_notebooks
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -122,8 +122,11 @@ def write_reference():
     "All pages of the reference."
     folder = SOURCE / "api"
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, part = [], None
     for name, notebook in modules():
+        if notebook.parent.name != part:
+            part = notebook.parent.name
+            rows.append(f"| **{PARTS[part][0]}** | {PARTS[part][1]} |")
         (folder / f"{name.removeprefix('xyield.')}.rst").write_text(module_page(name, notebook))
         purpose = (importlib.import_module(name).__doc__ or "").strip()
         rows.append(f"| [`{name}`]({name.removeprefix('xyield.')}.rst) | {purpose} |")

@@ -12,6 +12,15 @@ SOURCE = BUILD / "source"
 HTML = BUILD / "html"
 
 
+PARTS = {  # folder -> heading, and what the chapters in it are about
+    "1_data": ("Data", "what goes in: alloys, measurements, a simulator; image pairs"),
+    "2_method": ("Method", "what the paper invents: networks, masks, two levels of training; free of alloys"),
+    "3_evaluation": ("Evaluation", "how it is judged: splits, runs, intervals, and the paper's numbers beside ours"),
+    "4_beyond": ("Beyond the paper", "the whole design space, what others would use, and a model of our own"),
+    "5_workshop": ("Workshop", "what keeps the machinery running"),
+}
+
+
 def _settings() -> dict:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "settings.ini")

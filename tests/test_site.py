@@ -61,7 +61,7 @@ def test_every_chapter_tutorial_experiment_and_artefact_is_there(site):
     for path in [p for p in (ROOT / "nbs").rglob("*.ipynb")]:
         if path.stem == "index":
             continue
-        folder = path.parent.name if path.parent.name != "nbs" else "chapters"
+        folder = "chapters" if path.parent.name[0].isdigit() else path.parent.name
         assert (site / folder / f"{path.stem}.html").is_file(), path
     results = (site / "reproduce.html").read_text()
     for sidecar in [*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")]:

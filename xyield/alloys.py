@@ -37,7 +37,8 @@ def as_numbers(
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} cannot be read as numbers: {str(error).splitlines()[0][:200]}") from None
     if array.dtype.kind not in "iuf":
-        raise ValueError(f"{name} is {repr(array.flat[0] if array.size else array.dtype)[:100]}; expected a number")
+        first = array.ravel()[:1].tolist() or [array.dtype]
+        raise ValueError(f"{name} is {repr(first[0])[:100]}; expected a number")
     return array.astype(np.float64)
 
 # %% ../nbs/1_data/01_alloys.ipynb #9b629d5a

@@ -169,7 +169,7 @@ def run_images(
     seeds: list[int],
     hardware: Hardware = Hardware(),
     workers: int = 0,  # processes that decode images
-) -> pd.DataFrame:  # name, source, target, seed, test, validation (percent), sparsity, failed, seconds of the last stage
+) -> pd.DataFrame:  # name, source, target, seed, test, validation (percent), sparsity, failed, seconds (last stage)
     "Train every chain once for each seed, from stored networks where they exist."
     rows = []
     for (name, chain), seed in tqdm(list(itertools.product(chains.items(), seeds)), mininterval=1, leave=False):

@@ -8,7 +8,6 @@ __all__ = ['MixStep', 'MixStage', 'BiLevel', 'BiLevelStep', 'BiLevelStage', 'Set
            'shrinkage']
 
 # %% ../nbs/2_method/12_methods.ipynb #12aa0004
-import contextlib
 import dataclasses
 import itertools
 from dataclasses import dataclass
@@ -100,8 +99,8 @@ class BiLevelStep(PlainStep):
         half = {which: half_open(gates(m, self.method.epsilon), replicates) for which, m in masks.items() if m}
         self.method.finish()
         found = self.method.sparsity(replicates)
-        return {"masks": {which: by_replicate(layers) for which, layers in found.items()},
-                "half_open": by_replicate(half)}
+        return {"masks": {which: by_replicate(layers, replicates) for which, layers in found.items()},
+                "half_open": by_replicate(half, replicates)}
 
     def state_dict(self):
         return self.method.state_dict()

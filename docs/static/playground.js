@@ -3,7 +3,7 @@
 var XYield = (function () {
   "use strict";
 
-  // ---------------------------------------------------------------- simulator (chapter 02)
+  // ---------------------------------------------------------------- simulator (chapter 03)
   function strengthParameters(data, composition, preset) {
     const table = data.elements[preset || "table4"], s = data.simulator;
     const mean = (k) => composition.reduce((sum, c, i) => sum + c * table[i][k], 0);
@@ -29,7 +29,7 @@ var XYield = (function () {
     });
   }
 
-  // ---------------------------------------------------------------- networks (chapters 03 and 04)
+  // ---------------------------------------------------------------- networks (chapters 05 and 08)
   function half(bits) {
     const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
     if (exponent === 0) return sign * fraction * 2 ** -24;
