@@ -187,7 +187,7 @@ def _training_rows(world: Alloys, seed: int) -> np.ndarray:
 
 
 def _determines(world: Alloys, domains: set[str]) -> dict:
-    found = {"world": Alloys, "task": world.task, "layout": world.layout, "architecture": world.architecture}
+    found = {"world": type(world), "task": world.task, "layout": world.layout, "architecture": world.architecture}
     if "source" in domains:
         found |= {"n_simulated": world.n_simulated, "elements": world.elements}
     if "target" in domains:

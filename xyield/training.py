@@ -83,7 +83,8 @@ def make_optimizer(
 class World(ABC):
     """What is to be learned: a network, batches of two domains ("source" and "target"), a loss, a judgement.
 
-    Make it a data class: its fields, and its code, are part of what a stored result is found by.
+    Make it a data class: its fields, and its code, are part of what a stored result is found by. A judgement is made in
+    evaluation mode and without gradients.
     """
 
     @abstractmethod
@@ -373,7 +374,8 @@ def fit(
             if len(failed) == len(seeds):
                 break
             losses = _epoch(stage, world, seeds, epoch, wrapped, optimizer, step, accelerator)
-            with step.evaluating():
+            with step.evaluating(), torch.no_grad():
+                network.eval()
                 record = {"loss": losses.mean(0), **world.after_epoch(network, stage.domain, seeds)}
                 failed = _problems(losses, network, world, record, epoch) | failed
             for name, values in record.items():
@@ -383,7 +385,8 @@ def fit(
                 saved = time.monotonic()
         found = step.finish(len(seeds))
         history = {name: np.stack(values) for name, values in history.items()}
-        found |= world.evaluate(network, stage.domain, seeds, history)
+        with torch.no_grad():
+            found |= world.evaluate(network.eval(), stage.domain, seeds, history)
     return found | {"history": history, "failed": failed, "seconds": time.perf_counter() - began}
 
 # %% ../nbs/2_method/11_training.ipynb #11aa0011
@@ -434,7 +437,7 @@ def load_network(
     world: World,
     seeds: list[int],
     hardware: Hardware = Hardware(),
-) -> tuple[nn.Module, dict[str, str]]:  # the network; replicate -> what went wrong
+) -> tuple[nn.Module, dict[str, str]]:  # the network, as it is used (`eval`); replicate -> what went wrong
     "The network at the end of `chain`, trained now if it is not stored."
     network = world.network(seeds)
     if not chain:
@@ -445,7 +448,7 @@ def load_network(
     state = _tensors(found["network"])
     network.load_state_dict(state if before == seeds else take(state, len(together), positions))
     failed = {str(k): found["failed"][str(i)] for k, i in enumerate(positions) if str(i) in found["failed"]}
-    return network, failed
+    return network.eval(), failed
 
 
 def _source_only(chain: Chain) -> bool:
