@@ -692,7 +692,7 @@ def test_a_users_whole_loop(root, where):
         found = loop_of(root / "nbs" / where)
         if found is None:
             pytest.skip(f"{where} does not have the loop")
-        assert statements(code) == [s for s in statements(found) if s in statements(code)]  # there may be more around it
+        assert statements(code) == [s for s in statements(found) if s in statements(code)]
     torch.manual_seed(0)
     model, pairs = TwoHeads(), batches(dtype=torch.float32)
     targets = [target for _, target in itertools.islice(batches(seed=1, dtype=torch.float32), 4)]

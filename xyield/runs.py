@@ -26,7 +26,7 @@ from .methods import BiLevel, Settings, bi_rpt, hand_tune, no_pretraining, pretr
 from .networks import Architecture, new_networks, predict
 from .pseudo_images import pseudo_images
 from .space import simulated_sample
-from .training import Chain, Hardware, Schedule, World, trained, zero_layers
+from .training import Chain, Hardware, Schedule, World, own_fields, trained, zero_layers
 
 # %% ../nbs/3_evaluation/14_runs.ipynb #ea416bca
 @dataclass(frozen=True)
@@ -192,7 +192,9 @@ def _determines(world: Alloys, domains: set[str]) -> dict:
         found |= {"n_simulated": world.n_simulated, "elements": world.elements}
     if "target" in domains:
         found |= {"protocol": world.protocol, "points": world.points}
-    return found | ({"n_pretrained": world.n_pretrained} if domains == {"source", "target"} else {})
+    if domains == {"source", "target"}:
+        found |= {"n_pretrained": world.n_pretrained}
+    return found | own_fields(world, Alloys)
 
 # %% ../nbs/3_evaluation/14_runs.ipynb #75c2d06e
 def _after_epoch(world: Alloys, network, domain: str) -> dict[str, torch.Tensor]:

@@ -71,12 +71,13 @@ def atomic_path(
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(path)
     folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part"))
+    temporary = folder / f"{path.name}.part"
     with FileLock(folder / "lock"):  # makes the folder again if somebody took it for a leftover in between
         try:
-            yield folder / path.name
-            _sync(folder / path.name)
-            (folder / path.name).chmod(0o644)
-            os.replace(folder / path.name, path)
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
             _sync(path.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
