@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xyield import store, training
+from xyield import store, testbed, training
 from xyield.image_runs import ImagePairs, run_images
 from xyield.masks import full_masks
 from xyield.measurements import measurements
@@ -28,7 +28,6 @@ from xyield.runs import ALLOY_SETTINGS, Alloys, run
 from xyield.splits import CrossValidation, FewShot
 from xyield.statistics import summarise
 from xyield.store import Damaged, atomic_path, code_version, load_record, record_path, save_record
-from xyield.testbed import Testbed
 from xyield.training import Hardware, Schedule, Stage, World, chain_identity, fit, load_network, trained
 
 QUICK = {"epochs": 1, "batch_size": 128}
@@ -36,7 +35,7 @@ IMAGES_BRIEF = changed(ALLOY_SETTINGS, {"pretrain": QUICK, "transfer": QUICK, "b
 BRIEF = changed(ALLOY_SETTINGS, {"pretrain": {"epochs": 2}, "transfer": {"epochs": 2}})
 POINTS = measurements()
 WORLD = Alloys(POINTS, FewShot(0.05), n_simulated=500, architecture=Architecture((4, 4, 4), 8))
-TINY = Testbed(items="digits", source_per_class=1, heldout_per_class=1, channels=(2, 2, 2, 2))
+TINY = testbed.Testbed(items="digits", source_per_class=1, heldout_per_class=1, channels=(2, 2, 2, 2))
 TRANSFER = pretrain_transfer(BRIEF)
 ALTERNATING = bi_rpt(BRIEF, lower_every=1)
 
