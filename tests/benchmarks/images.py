@@ -15,8 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-
-from xyield.image_runs import TESTBED_SETTINGS
 from xyield.image_training import (
     BiLevel,
     Hardware,
@@ -28,6 +26,8 @@ from xyield.image_training import (
     new_network,
     plain_step,
 )
+
+from xyield.image_runs import TESTBED_SETTINGS
 from xyield.images import PaperImages, corrupt_folder, imagenet
 from xyield.masks import full_masks
 from xyield.methods import kept_at_zero, prune_smallest
