@@ -11,6 +11,7 @@ __all__ = ['project_root', 'runs_dir', 'atomic_path', 'write_json', 'digest', 'i
 import ast
 import contextlib
 import dataclasses
+import dis
 import functools
 import hashlib
 import importlib.metadata
@@ -30,6 +31,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -203,15 +205,19 @@ class _Foreign:
 
     def __init__(self):
         self.found: dict[str, object] = {}  # qualified name -> compiled code, version or value
+        self.names: dict[int, str] = {}  # id of a function or class -> its name there
 
     def add(self, thing):
         "Take `thing` into account, once."
         module = getattr(thing, "__module__", None) or ""
         name = f"{module}.{getattr(thing, '__qualname__', type(thing).__name__)}"
-        if name in self.found or module == "builtins":
+        if id(thing) in self.names or module == "builtins":
             return
+        while name in self.found:  # two lambdas, say
+            name += "'"
         library = f"xyield {code_version(module.split('.')[1])}" if module.startswith("xyield.") else _installed(module)
         self.found[name] = library
+        self.names[id(thing)] = name
         if library is None and isinstance(thing, type):
             self._add_class(thing, name)
         elif library is None:
@@ -222,11 +228,12 @@ class _Foreign:
         for base in kind.__mro__[1:]:
             self.add(base)
         for key, value in vars(kind).items():
-            function = getattr(value, "__func__", getattr(value, "fget", value))
+            function = getattr(value, "__func__", getattr(value, "fget", getattr(value, "func", value)))
+            function = inspect.unwrap(function) if callable(function) else function
             if isinstance(function, types.FunctionType):
                 self._add_function(function, f"{name}.{key}")
-            elif not key.startswith("__") and isinstance(value, int | float | str | tuple):
-                self.found[f"{name}.{key}"] = repr(value)
+            elif not key.startswith("__"):
+                self._refer(f"{name}.{key}", value, set())
 
     def _add_function(self, function, name):
         if not hasattr(function, "__code__"):
@@ -234,12 +241,31 @@ class _Foreign:
         cells = {k: c.cell_contents for k, c in zip(function.__code__.co_freevars, function.__closure__ or (),
                                                     strict=True) if _filled(c)}
         self.found[name] = [_compiled(function.__code__), repr(function.__defaults__), repr(function.__kwdefaults__)]
-        for used in _names(function.__code__):
-            value = cells.get(used, function.__globals__.get(used))
-            if isinstance(value, type | types.FunctionType):
-                self.add(value)
-            elif isinstance(value, int | float | str | tuple) and used in {**cells, **function.__globals__}:
-                self.found[f"{name}:{used}"] = repr(value)
+        known, (variables, attributes) = {**function.__globals__, **cells}, _names(function.__code__)
+        for used in sorted(variables & known.keys()):
+            self._refer(f"{name}:{used}", known[used], attributes)
+
+# %% ../nbs/5_workshop/26_store.ipynb #a1b2000e
+@patch
+def _refer(self: _Foreign, place: str, value, attributes: set[str]):
+    "Take into account what code refers to at `place`; `attributes` are those that it may use of a module."
+    value = inspect.unwrap(value) if callable(value) else value
+    if isinstance(value, type | types.FunctionType):
+        self.add(value)
+    elif isinstance(value, types.ModuleType):
+        for name in sorted(attributes & vars(value).keys()) if _installed(value.__name__) is None else ():
+            self._refer(f"{place}.{name}", vars(value)[name], set())
+    elif isinstance(value, functools.partial):
+        self._refer(place, [value.func, value.args, value.keywords], set())
+    elif isinstance(value, dict | list | tuple):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            self._refer(f"{place}[{key!r}]", part, set())
+    elif isinstance(value, set | frozenset):
+        self.found[place] = sorted(map(repr, value))
+    elif isinstance(value, int | float | str | bytes | None):
+        self.found[place] = repr(value)
+    elif hasattr(value, "iloc") or isinstance(value, np.ndarray):
+        self.found[place] = _hash_table(value) if hasattr(value, "iloc") else _hash_array(value)
 
 # %% ../nbs/5_workshop/26_store.ipynb #a1b20006
 def _filled(cell) -> bool:
@@ -250,10 +276,14 @@ def _filled(cell) -> bool:
     return True
 
 
-def _names(code) -> set[str]:
-    "Names that compiled code refers to, within inner functions, too."
-    inner = [c for c in code.co_consts if hasattr(c, "co_code")]
-    return set(code.co_names) | set(code.co_freevars) | set().union(*map(_names, inner))
+def _names(code) -> tuple[set[str], set[str]]:
+    "Variables from outside that compiled code refers to, and names of attributes; within inner functions, too."
+    loads = "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"
+    variables, attributes = {i.argval for i in dis.get_instructions(code) if i.opname in loads}, set(code.co_names)
+    for inner in (c for c in code.co_consts if hasattr(c, "co_code")):
+        more, others = _names(inner)
+        variables, attributes = variables | more, attributes | others
+    return variables, attributes
 
 
 def foreign_code(
