@@ -147,7 +147,8 @@ class Alloys(World):
         return _after_epoch(self, network, domain)
 
     def evaluate(self, network, domain, seeds, history):
-        return {"rows": _rows(self, history.pop("outputs"), seeds)} if domain == "target" else {}
+        outputs = history.pop("outputs", None)  # none if all had failed before
+        return {} if outputs is None else {"rows": _rows(self, outputs, seeds)}
 
     def determines(self, domains):
         return _determines(self, domains)
@@ -282,7 +283,7 @@ def _stack_rows(chain, world, seeds, hardware) -> list[dict]:
         reason = record["failed"].get(str(k))
         found = (empty | {"metric": TASKS[world.task].metric_name}) if reason else record["rows"][k]
         rows.append({"task": world.task, "protocol": repr(world.protocol), "seed": seed,
-                     "failed": reason and f"{chain[-1].kind}, seed {seed}: {reason}", **found,
+                     "failed": reason and f"seed {seed}: {reason}", **found,
                      "at_end": {} if reason else _at_end(record, k), "n_train": len(train), "n_test": len(test),
                      "test": test.tolist(), "seconds": record["seconds"] / len(seeds), "versions": record["versions"]})
     return rows

@@ -13,7 +13,9 @@ import dataclasses
 import itertools
 import math
 import random
+import tempfile
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -316,7 +318,10 @@ def _save_progress(path, network, optimizer, step, history, failed):
     states = {str(i): {k: v for k, v in s.items() if v is not None} for i, s in optimizer.state_dict()["state"].items()}
     record = {"network": network.state_dict(), "optimizer": states, "step": step.state_dict(), "failed": failed,
               "history": {name: np.stack(values) for name, values in history.items()}}
-    save_record(path, record, {"run": path.name})
+    try:
+        save_record(path, record, {"run": path.name})
+    except OSError as error:  # such as a full disk; the training goes on
+        warnings.warn(f"{path} cannot be kept ({error})", stacklevel=2)
 
 
 def _load_progress(path, network, optimizer, step) -> tuple[dict, dict]:
@@ -335,22 +340,22 @@ def _not_finite(values: torch.Tensor, replicates: int) -> list[int]:
     return (~torch.isfinite(values.reshape(replicates, -1)).all(1)).nonzero()[:, 0].tolist()
 
 
-def _problems(losses: torch.Tensor, network, world: World, record: dict, epoch: int) -> dict[str, str]:
-    "What went wrong in an epoch, by replicate; `losses` are [steps, replicates]."
+def _problems(losses: torch.Tensor, network, world: World, record: dict, epoch: str) -> dict[str, str]:
+    "What went wrong in an epoch, by replicate; `losses` are [steps, replicates], `epoch` is what to call it."
     steps, replicates = losses.shape
     found = {}
     for k in _not_finite(losses.T.contiguous(), replicates):
         step = int(torch.isfinite(losses[:, k]).logical_not().nonzero()[0])
-        found[k] = f"its loss is {losses[step, k].item()} in epoch {epoch}, step {step + 1} of {steps}"
+        found[k] = f"its loss is {losses[step, k].item()} in {epoch}, step {step + 1} of {steps}"
     for weight in network.parameters():
         rows = weight.detach().reshape(replicates, -1) if weight.numel() % replicates == 0 else weight.detach()[None]
         for k in _not_finite(rows, len(rows)):
-            found.setdefault(k, f"its weights are not finite at the end of epoch {epoch}")
+            found.setdefault(k, f"its weights are not finite at the end of {epoch}")
     for k, problem in world.problems(network, replicates).items():
-        found.setdefault(k, f"{problem} in epoch {epoch}")
+        found.setdefault(k, f"{problem} in {epoch}")
     for name, values in record.items():
         for k in _not_finite(torch.as_tensor(values), replicates):
-            found.setdefault(k, f"its {name} is not finite in epoch {epoch}")
+            found.setdefault(k, f"its {name} is not finite in {epoch}")
     return {str(k): problem for k, problem in sorted(found.items())}
 
 # %% ../nbs/2_method/11_training.ipynb #76fffc42
@@ -384,7 +389,7 @@ def fit(
             with step.evaluating(), torch.no_grad():
                 network.eval()
                 record = {"loss": losses.mean(0), **world.after_epoch(network, stage.domain, seeds)}
-                failed = _problems(losses, network, world, record, epoch) | failed
+                failed = _problems(losses, network, world, record, f"{stage.kind} epoch {epoch}") | failed
             for name, values in record.items():
                 history.setdefault(name, []).append(np.asarray(torch.as_tensor(values).cpu(), dtype=np.float32))
             if progress and time.monotonic() - saved >= SAVE_SECONDS and accelerator.is_main_process:
@@ -481,12 +486,11 @@ def _train_last(chain, world, seeds, hardware, progress) -> dict:
         return _stage_record(chain, world, seeds, hardware, progress)
     from accelerate import debug_launcher, notebook_launcher
 
-    result = progress.with_suffix(".result")
     launch = notebook_launcher if resolve_device(hardware.device).type == "cuda" else debug_launcher
-    launch(_stage_record, (chain, world, seeds, hardware, progress, result), num_processes=hardware.processes)
-    found = load_record(result)
-    result.unlink()
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "record"
+        launch(_stage_record, (chain, world, seeds, hardware, progress, result), num_processes=hardware.processes)
+        return load_record(result)
 
 
 def by_replicate(layers: dict, replicates: int) -> dict[str, np.ndarray]:  # layer -> [replicates]
