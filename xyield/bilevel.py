@@ -85,11 +85,13 @@ def _differentiate(loss, weights: Weights, twice: bool = False) -> _Derivative:
 
     with torch.enable_grad(), _differentiable_kernels() if twice else nullcontext():
         value, custom, found = _inside(loss, leaves, derive)
-    gradient = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), found, strict=True)}
-    used = {n for n, g in zip(leaves, found, strict=True) if g is not None}
+    used = {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
     if not used:
         raise ValueError(f"{name} does not depend on any weight that is trained")
-    return _Derivative(value, leaves, gradient, used, custom)
+    if sparse := [n for n, g in used.items() if g.layout != torch.strided]:
+        raise ValueError(f"the gradient of {', '.join(sparse)} is sparse; expected a dense one (sparse=False)")
+    gradient = {n: used[n] if n in used else torch.zeros_like(t) for n, t in leaves.items()}
+    return _Derivative(value, leaves, gradient, set(used), custom)
 
 # %% ../nbs/2_method/10_bilevel.ipynb #8bbccf43
 DEFINITIONS = {  # of functions whose kernel has no second derivative, or a wrong one
@@ -440,12 +442,19 @@ class _Host(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
+        homes = {}  # of a tensor: each module that holds it, once, also if the module itself is in two places
+        for place, module in model.named_modules(prefix="model"):
+            held = [*module.named_parameters(recurse=False, remove_duplicate=False), *module.named_buffers(recurse=False)]
+            for name, tensor in held:
+                homes.setdefault(id(tensor), []).append(f"{place}.{name}")
+        self.homes = {names[0].removeprefix("model."): names for names in homes.values()}
 
     def forward(self, function):
         return function(self.model)
 
     def use(self, tensors: Weights, function: Callable):
-        return functional_call(self, {f"model.{name}": t for name, t in tensors.items()}, (function,))
+        everywhere = {home: tensor for name, tensor in tensors.items() for home in self.homes[name]}
+        return functional_call(self, everywhere, (function,), tie_weights=False)
 
 # %% ../nbs/2_method/10_bilevel.ipynb #39ffe89a
 class _ModelLoss:
@@ -656,5 +665,4 @@ def load_state_dict(self: BiRPT, state: dict):
     for part, value in state.items():
         setattr(self, part, value)
     for which in ("m_s", "m_t"):
-        setattr(self, which, {name: mask.detach().to(self.model.get_parameter(name)).clone()
-                              for name, mask in state[which].items()})
+        setattr(self, which, {name: mask.to(self.model.get_parameter(name)) for name, mask in state[which].items()})
