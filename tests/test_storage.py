@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from torch import nn
 
 from xyield import store, testbed, training
@@ -559,6 +560,22 @@ def test_forty_pairs_of_processes_want_the_same_at_once(root, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == [f"{kind}: 40 pairs, {n} computations" for kind, n in (
         ("stored", 40), ("networks", 40), ("regressors", 40), ("records", 0), ("files", 0))]
+
+
+def test_a_folder_that_is_cleared_away_before_it_is_locked_is_made_again(runs, monkeypatch):
+    acquire, taken = FileLock.acquire, []
+
+    def too_late(self, *arguments, **options):
+        if not taken and Path(self.lock_file).parent.suffix == ".part":
+            taken.append(Path(self.lock_file).parent)
+            taken[0].rmdir()
+            taken[0].touch()  # whatever stands in the way
+        return acquire(self, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", too_late)
+    with atomic_path(runs / "file") as temporary:
+        temporary.write_text("whole")
+    assert (runs / "file").read_text() == "whole" and taken
 
 
 # what goes wrong in training
