@@ -7,10 +7,10 @@ import pytest
 from xyield.alloys import PALETTE
 from xyield.command_line import main
 from xyield.measurements import measurements
-from xyield.peers import peers
+from xyield.peers import peers, run_regressor, scores
 from xyield.simulator import yield_strength
 from xyield.softening import SofteningGP
-from xyield.splits import HeldOutSystems
+from xyield.splits import FewShot, HeldOutSystems
 
 POINTS = measurements()
 
@@ -108,3 +108,15 @@ def test_peer_fits_eleven_points_and_predicts_all(name):
     assert (seen, unseen) == (1, 1) if name == "mean" else (seen < 0.65 and unseen < 0.95)
     if name == "simulator":
         np.testing.assert_allclose(found, yield_strength(POINTS[list(PALETTE)], POINTS["temperature"]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("protocol", [FewShot(0.05), HeldOutSystems()], ids=str)
+def test_a_peer_sees_the_training_points_and_no_others(runs, protocol):
+    rows, strengths = run_regressor("mean", peers()["mean"], protocol, POINTS, [0, 1]), POINTS["yield_strength"]
+    for row in rows.to_dict("records"):
+        train, test = protocol.split(POINTS, row["seed"])
+        np.testing.assert_allclose(row["prediction"], np.full(238, strengths.iloc[train].mean()))
+        np.testing.assert_array_equal(row["test"], test)
+        assert row["n_train"] == len(train)
+    found, truth = scores(rows, strengths.to_numpy()), strengths.iloc[rows["test"][0]]
+    assert found["mse"][0] == pytest.approx(np.mean((truth - rows["prediction"][0][0]) ** 2))

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -174,3 +175,19 @@ def test_committed_table1_agrees_with_the_committed_grids(root):
         rounds = json.loads((root / "tables" / f"{name}_images.json").read_text())["rounds"]
         for method, cell in {"pretrain_transfer": [0, 0], **rounds}.items():
             assert table.loc[(source, target, method), "ours_mean"] == pytest.approx(grid.loc[tuple(cell)]), method
+
+
+def test_each_domain_has_its_own_outputs():
+    class Copy(torch.nn.Linear):
+        def forward(self, x):
+            return x + 0 * self.bias
+
+    world, n = ImagePairs(TINY), TINY.n_source + TINY.n_target
+    logits = torch.randn(50, n, generator=torch.Generator().manual_seed(0))
+    for domain, own in (("source", slice(0, TINY.n_source)), ("target", slice(TINY.n_source, n))):
+        labels, odd = logits[:, own].argmax(1), torch.full_like(logits, 99.0)
+        odd[:, own] = logits[:, own]
+        assert world.accuracy(Copy(1, n), testbed.Images(odd, labels), domain) == 100
+        assert world.accuracy(Copy(1, n), testbed.Images(odd, (labels + 1) % (own.stop - own.start)), domain) == 0
+        expected = torch.nn.functional.cross_entropy(logits[:, own], labels)
+        assert world.loss(Copy(1, n), (odd, labels), domain).item() == pytest.approx(expected.item())

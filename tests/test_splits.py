@@ -78,3 +78,19 @@ def test_the_inner_split_never_sees_a_test_point():
         for inner, held in divisions:
             assert set(inner) | set(held) == set(train)
         assert len({tuple(inner) for inner, _ in divisions}) == 3
+
+
+@pytest.mark.parametrize(("protocol", "column"), [(HeldOutSystems(), "system"), (HeldOutPapers(), "dois")], ids=str)
+def test_nothing_of_a_held_out_group_is_trained_on(protocol, column):
+    groups = POINTS[column].str.split()
+    for fold in range(10):
+        train, test = protocol.split(POINTS, fold)
+        assert not set().union(*groups.iloc[train]) & set().union(*groups.iloc[test])
+
+
+def test_a_held_out_alloy_is_tested_at_every_temperature():
+    for seed in range(5):
+        train, test = RANDOM["held-out alloy"].split(POINTS, seed)
+        assert ALLOY not in set(POINTS["formula"].iloc[train])
+        assert set(np.flatnonzero(POINTS["formula"] == ALLOY)) <= set(test)
+        assert len(train) == 23
