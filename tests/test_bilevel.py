@@ -184,7 +184,8 @@ def test_the_second_term_is_there():
 
 def test_an_independent_library_finds_the_same_hypergradient():
     "torchopt differentiates through its own optimizer; one lower step, and three."
-    torchopt = pytest.importorskip("torchopt")
+    import torchopt
+
     stream = batches()
     for p in (1, 3):
         method = new(lower_steps=p, gamma=0.0, mask_rate=1.0, lower_rate=0.05)
@@ -362,6 +363,24 @@ def test_tied_weights_stay_tied_and_move_together():
     same({n: p.detach() for n, p in method.model.named_parameters()}, reference.theta, rtol=1e-10, atol=1e-12)
     method.finish()
     assert method.model.body[4].weight is method.model.body[0].weight
+
+
+def test_a_module_in_two_places_stays_one():
+    "functional_call by itself puts a stand-in back instead of the parameter."
+    class Twice(TwoHeads):
+        def __init__(self):
+            super().__init__(inputs=6)
+            self.body[4] = self.body[0]
+
+    torch.manual_seed(0)
+    method = new(Twice().double())
+    weight = method.model.body[0].weight
+    reference = Reference(copy.deepcopy(method.model), (source_loss, target_loss), method.masked, 0.1, **SETTINGS)
+    for source, target in itertools.islice(batches(inputs=6), 3):
+        method.step(source, target)
+        reference.step([source], target)
+    assert method.model.body[4].weight is method.model.body[0].weight is weight
+    same({n: p.detach() for n, p in method.model.named_parameters()}, reference.theta, rtol=1e-10, atol=1e-12)
 
 
 def test_frozen_parameters_stay_put_to_the_bit():

@@ -81,12 +81,23 @@ def calls(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
 def test_no_shell_no_eval_no_pickle(path):
     forbidden = {"eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "torch.load", "joblib.load",
-                 "pd.read_pickle", "yaml.load", "yaml.unsafe_load"}
+                 "pd.read_pickle", "yaml.unsafe_load"}
     for function, keywords, line in calls(path):
         where = f"{path.name}:{line} {function}"
         assert function not in forbidden, where
         assert keywords.get("shell", "False") == "False", where
         assert keywords.get("allow_pickle", "False") == "False", where
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_yaml_is_read_by_safe_loaders_only(path):
+    tree = ast.parse(path.read_text())
+    safe = {"yaml.SafeLoader"} | {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+                                  and [ast.unparse(base) for base in node.bases] == ["yaml.SafeLoader"]}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("yaml.load", "yaml.load_all"):
+            loaders = [ast.unparse(value) for value in (*node.args[1:], *(k.value for k in node.keywords))]
+            assert len(loaders) == 1 and set(loaders) <= safe, f"{path.name}:{node.lineno}"
 
 
 def test_snakemake_shell_commands_take_numbers_only():

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from torch import nn
 
-from xyield import store, training
+from xyield import store, testbed, training
 from xyield.image_runs import ImagePairs, run_images
 from xyield.masks import full_masks
 from xyield.measurements import measurements
@@ -28,7 +29,6 @@ from xyield.runs import ALLOY_SETTINGS, Alloys, run
 from xyield.splits import CrossValidation, FewShot
 from xyield.statistics import summarise
 from xyield.store import Damaged, atomic_path, code_version, load_record, record_path, save_record
-from xyield.testbed import Testbed
 from xyield.training import Hardware, Schedule, Stage, World, chain_identity, fit, load_network, trained
 
 QUICK = {"epochs": 1, "batch_size": 128}
@@ -36,7 +36,7 @@ IMAGES_BRIEF = changed(ALLOY_SETTINGS, {"pretrain": QUICK, "transfer": QUICK, "b
 BRIEF = changed(ALLOY_SETTINGS, {"pretrain": {"epochs": 2}, "transfer": {"epochs": 2}})
 POINTS = measurements()
 WORLD = Alloys(POINTS, FewShot(0.05), n_simulated=500, architecture=Architecture((4, 4, 4), 8))
-TINY = Testbed(items="digits", source_per_class=1, heldout_per_class=1, channels=(2, 2, 2, 2))
+TINY = testbed.Testbed(items="digits", source_per_class=1, heldout_per_class=1, channels=(2, 2, 2, 2))
 TRANSFER = pretrain_transfer(BRIEF)
 ALTERNATING = bi_rpt(BRIEF, lower_every=1)
 
@@ -560,6 +560,22 @@ def test_forty_pairs_of_processes_want_the_same_at_once(root, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == [f"{kind}: 40 pairs, {n} computations" for kind, n in (
         ("stored", 40), ("networks", 40), ("regressors", 40), ("records", 0), ("files", 0))]
+
+
+def test_a_folder_that_is_cleared_away_before_it_is_locked_is_made_again(runs, monkeypatch):
+    acquire, taken = FileLock.acquire, []
+
+    def too_late(self, *arguments, **options):
+        if not taken and Path(self.lock_file).parent.suffix == ".part":
+            taken.append(Path(self.lock_file).parent)
+            taken[0].rmdir()
+            taken[0].touch()  # whatever stands in the way
+        return acquire(self, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", too_late)
+    with atomic_path(runs / "file") as temporary:
+        temporary.write_text("whole")
+    assert (runs / "file").read_text() == "whole" and taken
 
 
 # what goes wrong in training

@@ -442,12 +442,19 @@ class _Host(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
+        homes = {}  # of a tensor: each module that holds it, once, also if the module itself is in two places
+        for place, module in model.named_modules(prefix="model"):
+            parameters = module.named_parameters(recurse=False, remove_duplicate=False)
+            for name, tensor in [*parameters, *module.named_buffers(recurse=False)]:
+                homes.setdefault(id(tensor), []).append(f"{place}.{name}")
+        self.homes = {names[0].removeprefix("model."): names for names in homes.values()}
 
     def forward(self, function):
         return function(self.model)
 
     def use(self, tensors: Weights, function: Callable):
-        return functional_call(self, {f"model.{name}": t for name, t in tensors.items()}, (function,))
+        everywhere = {home: tensor for name, tensor in tensors.items() for home in self.homes[name]}
+        return functional_call(self, everywhere, (function,), tie_weights=False)
 
 # %% ../nbs/2_method/10_bilevel.ipynb #39ffe89a
 class _ModelLoss:

@@ -124,13 +124,21 @@ def _source(module: str) -> str:
     return Path(importlib.util.find_spec(f"xyield.{module}").origin).read_text()
 
 
-def _without_docstrings(source: str) -> str:
+def _syntax(node):
+    "A syntax tree as JSON; a field that is empty, or that an older Python does not have, is left out."
+    if isinstance(node, ast.AST):
+        fields = {name: _syntax(value) for name, value in ast.iter_fields(node) if value not in (None, [])}
+        return [type(node).__name__, fields]
+    return [_syntax(item) for item in node] if isinstance(node, list) else repr(node)
+
+
+def _without_docstrings(source: str) -> list:  # JSON-serialisable
     "Python source in a normal form, without comments and docstrings."
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return _syntax(tree)
 
 
 def imports(
