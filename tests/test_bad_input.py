@@ -21,15 +21,16 @@ from xyield.alloys import (
 )
 from xyield.experiments import check_parameters, execute, read_profile
 from xyield.measurements import measurements, read_source
-from xyield.networks import TASKS, new_networks
+from xyield.methods import BiLevel, changed, no_pretraining
+from xyield.networks import new_networks, predict
 from xyield.pseudo_images import from_pseudo_images, pseudo_images
-from xyield.runs import run
+from xyield.runs import ALLOY_SETTINGS, TASKS, Alloys, as_tensors, run
 from xyield.simulator import yield_strength
 from xyield.splits import FewShot
-from xyield.training import TRANSFER, NoPretraining, Schedule, as_tensors, fit, predict
+from xyield.training import Hardware, Schedule, fit
 
 POINTS = measurements()
-BRIEF = NoPretraining(transfer=dataclasses.replace(TRANSFER, epochs=1))
+BRIEF = no_pretraining(changed(ALLOY_SETTINGS, {"transfer": {"epochs": 1}}))
 formula_like = st.text(st.sampled_from([*"MNobTaiWVZrHfCrAlFex0123456789.,-+()[]{} \t\n_%/e²２·₂"]), max_size=40)
 anything = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5),
                      st.complex_numbers(), st.dates(), st.decimals(), st.fractions())
@@ -139,6 +140,8 @@ def broken(frame):
 def test_a_broken_frame_is_refused(frame):
     with pytest.raises(ValueError, match=r"\w"):
         as_tensors(frame)
+    with pytest.raises(ValueError, match=r"\w"):
+        run(BRIEF, Alloys(frame, FewShot(0.5)), [0])
 
 
 @given(st.randoms(use_true_random=False), st.permutations(list(POINTS.columns)))
@@ -154,8 +157,8 @@ def test_order_index_and_further_columns_of_a_frame_do_not_matter(rng, columns):
 @given(st.one_of(st.lists(st.integers(-3, 12), max_size=4), nested), anything, anything)
 def test_run_takes_sensible_arguments_or_says_what_is_wrong(runs, seeds, fraction, task):
     try:
-        rows = run(BRIEF, task if isinstance(task, str) else "regression",
-                   FewShot(fraction if isinstance(fraction, str) else 0.05), POINTS, seeds, "cpu")
+        rows = run(BRIEF, Alloys(POINTS, FewShot(fraction if isinstance(fraction, str) else 0.05),
+                                 task if isinstance(task, str) else "regression"), seeds, Hardware("cpu"))
     except ValueError:
         return
     assert rows["seed"].tolist() == list(seeds) and rows["last"].notna().all()
@@ -163,23 +166,45 @@ def test_run_takes_sensible_arguments_or_says_what_is_wrong(runs, seeds, fractio
 
 @given(st.fixed_dictionaries({"epochs": st.integers(-2, 3) | st.floats(), "batch_size": st.integers(-2, 3),
                               "optimizer": st.sampled_from(["adam", "sgd", "Adam", ""]), "learning_rate": st.floats(),
-                              "decay": st.sampled_from(["cosine", "step", "exp"]), "momentum": st.floats(-1, 2)}))
+                              "momentum": st.floats(-1, 2), "weight_decay": st.floats() | st.none(),
+                              "warmup_epochs": st.integers(-2, 4), "decay_every": st.integers(-2, 4) | st.booleans()}))
 def test_a_schedule_is_sensible_or_refused(fields):
     try:
         schedule = Schedule(**fields)
     except ValueError:
         return
     assert schedule.epochs >= 1 and schedule.batch_size >= 1 and 0 <= schedule.momentum < 1
-    assert 0 <= schedule.learning_rate < float("inf")
+    assert schedule.warmup_epochs >= 0 and schedule.decay_every >= 0 and schedule.weight_decay >= 0
+    assert all(0 <= schedule.rate(epoch) <= schedule.learning_rate < float("inf") for epoch in range(schedule.epochs))
+
+
+@given(st.fixed_dictionaries({"lower_rate": st.floats(), "source_batch": st.integers(-1, 2), "gamma": st.floats(),
+                              "mask_rate": st.floats() | st.text(max_size=2), "lower_every": st.integers(-1, 2),
+                              "lower_steps": st.integers(-1, 2) | st.floats(), "epsilon_decay": st.floats()}))
+def test_settings_of_the_bilevel_method_are_sensible_or_refused(fields):
+    try:
+        bilevel = BiLevel(**fields)
+    except ValueError:
+        return
+    rates = bilevel.lower_rate, bilevel.gamma, bilevel.mask_rate, bilevel.epsilon_decay
+    assert all(0 <= rate < float("inf") for rate in rates)
+    assert bilevel.source_batch >= 1 and bilevel.lower_every >= 1 and bilevel.lower_steps >= 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstRows:
+    n: int
+
+    def split(self, points, seed):
+        return np.arange(self.n), np.arange(len(points))
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 12), st.floats(0, 3), st.sampled_from(sorted(TASKS)))
 def test_any_support_of_any_labels_trains(size, label, task):
-    images, _ = as_tensors(POINTS.head(12))
-    labels, model = torch.full((12,), label), new_networks(TASKS[task].n_outputs, [0])
-    history = fit(model, images, labels, [range(size)], TASKS[task], BRIEF.transfer, [0])
-    assert np.isfinite(history["loss"]).all()
+    world = Alloys(POINTS.head(12).assign(yield_strength=label), FirstRows(size), task)
+    found = fit(world.network([0]), BRIEF[0], world, [0])
+    assert np.isfinite(found["history"]["loss"]).all() and not found["failed"]
 
 
 def test_an_enormous_batch_is_taken_in_parts():
@@ -194,7 +219,7 @@ def test_a_missing_device_is_named(runs, device):
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(ValueError, match=f"device '{device}' is not available here"):
-        run(BRIEF, "regression", FewShot(0.05), POINTS, [0], device)
+        run(BRIEF, Alloys(POINTS, FewShot(0.05)), [0], Hardware(device))
 
 
 @pytest.mark.parametrize("content", [b"", b"FORMULA\n", b"\xff\xfe", None])

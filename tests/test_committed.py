@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 from xyield.measurements import measurements
-from xyield.runs import paper_methods, run
+from xyield.runs import Alloys, paper_methods, run
 from xyield.splits import FewShot
 from xyield.statistics import summarise
-from xyield.training import TRANSFER, Pretraining
+from xyield.training import Hardware
 
 SIGNIFICANT = 0.01
 TOLERANCE = 0.01  # of a mean over ten splits, training from scratch
@@ -32,8 +32,7 @@ def p_value(one, other):
 
 
 def computed(method):
-    rows = run(paper_methods(Pretraining(), TRANSFER)[method], "regression", FewShot(0.10), measurements(),
-               list(range(10)), "cpu")
+    rows = run(paper_methods()[method], Alloys(measurements(), FewShot(0.10)), list(range(10)), Hardware("cpu"))
     cell = summarise(rows, ["task"]).query("selection == 'last'").iloc[0]
     return cell["mean"], cell["ci95"], cell["n_repeats"]
 

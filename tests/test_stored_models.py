@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import warnings
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,7 @@ def test_the_code_of_protocol_and_peer_is_in_the_key_and_no_other(runs, monkeypa
     assert len(records(runs)) == 1 + again
 
 
-FITS = []
+FITS = deque()  # a list would be part of the question, since `fit` refers to it
 
 
 class Counted(RegressorMixin, BaseEstimator):

@@ -37,8 +37,9 @@ from xyield.methods import (
     shrinkage,
 )
 from .paper import METHODS, TABLE_A5, TABLE_A6, TABLE_A7, TABLE_A8
+from .store import arithmetic
 from .testbed import Images, Testbed
-from .training import Chain, Hardware, Schedule, World, trained
+from .training import Chain, Hardware, Schedule, World, own_fields, trained
 
 # %% ../nbs/3_evaluation/18_image_runs.ipynb #18aa0002
 def _as_it_is(batch):
@@ -107,7 +108,8 @@ def determines(self: ImagePairs, domains: set[str]) -> dict:
         settings = self.data.source_settings()
     elif domains == {"target"}:
         del settings["source"]
-    return {"world": ImagePairs, "data": type(self.data), "settings": settings}
+    return {"world": type(self), "data": type(self.data), "settings": settings,
+            "image_libraries": arithmetic("timm", "torchvision")} | own_fields(self, ImagePairs)
 
 # %% ../nbs/3_evaluation/18_image_runs.ipynb #c4b92432
 def _sgd(epochs: int, batch_size: int, learning_rate: float) -> Schedule:

@@ -106,7 +106,8 @@ def new_networks(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             singles.append(AlloyCNN(n_outputs, architecture))
-    return stack(singles)
+    with torch.random.fork_rng(devices=[]):  # a stack is first made of random weights
+        return stack(singles)
 
 # %% ../nbs/2_method/08_networks.ipynb #0a8b1c01
 @torch.inference_mode()

@@ -26,7 +26,7 @@ from .methods import BiLevel, Settings, bi_rpt, hand_tune, no_pretraining, pretr
 from .networks import Architecture, new_networks, predict
 from .pseudo_images import pseudo_images
 from .space import simulated_sample
-from .training import Chain, Hardware, Schedule, World, trained, zero_layers
+from .training import Chain, Hardware, Schedule, World, own_fields, trained, zero_layers
 
 # %% ../nbs/3_evaluation/14_runs.ipynb #ea416bca
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class Alloys(World):
         return _after_epoch(self, network, domain)
 
     def evaluate(self, network, domain, seeds, history):
-        return {"rows": _rows(self, history.pop("outputs"), seeds)} if domain == "target" else {}
+        outputs = history.pop("outputs", None)  # none if all had failed before
+        return {} if outputs is None else {"rows": _rows(self, outputs, seeds)}
 
     def determines(self, domains):
         return _determines(self, domains)
@@ -187,12 +188,14 @@ def _training_rows(world: Alloys, seed: int) -> np.ndarray:
 
 
 def _determines(world: Alloys, domains: set[str]) -> dict:
-    found = {"world": Alloys, "task": world.task, "layout": world.layout, "architecture": world.architecture}
+    found = {"world": type(world), "task": world.task, "layout": world.layout, "architecture": world.architecture}
     if "source" in domains:
         found |= {"n_simulated": world.n_simulated, "elements": world.elements}
     if "target" in domains:
         found |= {"protocol": world.protocol, "points": world.points}
-    return found | ({"n_pretrained": world.n_pretrained} if domains == {"source", "target"} else {})
+    if domains == {"source", "target"}:
+        found |= {"n_pretrained": world.n_pretrained}
+    return found | own_fields(world, Alloys)
 
 # %% ../nbs/3_evaluation/14_runs.ipynb #75c2d06e
 def _after_epoch(world: Alloys, network, domain: str) -> dict[str, torch.Tensor]:
@@ -280,7 +283,7 @@ def _stack_rows(chain, world, seeds, hardware) -> list[dict]:
         reason = record["failed"].get(str(k))
         found = (empty | {"metric": TASKS[world.task].metric_name}) if reason else record["rows"][k]
         rows.append({"task": world.task, "protocol": repr(world.protocol), "seed": seed,
-                     "failed": reason and f"{chain[-1].kind}, seed {seed}: {reason}", **found,
+                     "failed": reason and f"seed {seed}: {reason}", **found,
                      "at_end": {} if reason else _at_end(record, k), "n_train": len(train), "n_test": len(test),
                      "test": test.tolist(), "seconds": record["seconds"] / len(seeds), "versions": record["versions"]})
     return rows

@@ -3,10 +3,11 @@
 Processor time of one thread, whatever else the machine does; the best of several timings. The full ResNet-18 sees
 images of 64 pixels here, as it is slow without a GPU; decoding is measured on JPEG files of ImageNet's usual size.
 
-    python tests/benchmarks/images.py
+    python tests/benchmarks/images.py [REPEATS]
 """
 
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,25 +17,15 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from xyield.image_runs import TESTBED_SETTINGS
-from xyield.image_training import (
-    BiLevel,
-    Hardware,
-    ImageSchedule,
-    ImageState,
-    accelerator_for,
-    head,
-    loader,
-    new_network,
-    plain_step,
-)
+from xyield.image_runs import TESTBED_SETTINGS, ImagePairs
 from xyield.images import PaperImages, corrupt_folder, imagenet
-from xyield.masks import full_masks
-from xyield.methods import kept_at_zero, prune_smallest
+from xyield.masks import full_masks, kept_at_zero, prune_smallest
+from xyield.methods import BiLevel, BiLevelStage
 from xyield.testbed import Images, Testbed
+from xyield.training import Hardware, Schedule, Stage, accelerator_for, make_optimizer
 
-STEPS, REPEATS = 4, 3  # steps: a multiple of SPARSE_LOWER
 SPARSE_LOWER = TESTBED_SETTINGS["CUB-200"].bilevel.lower_every
+STEPS, REPEATS = SPARSE_LOWER, 3  # steps: a multiple of SPARSE_LOWER
 
 
 def seconds(function):
@@ -54,25 +45,27 @@ def random_images(n, classes, size):
 
 def steps(data, size, batch):
     "Seconds of a plain step, of one with fixed masks, and of a Bi-RPT step with the lower level each time or not."
-    accelerator, schedule = accelerator_for(Hardware(cpu=True), 0), ImageSchedule(1, batch, 1e-3)
-    network = new_network(data, 0)
-    optimizer = torch.optim.SGD(network.parameters(), 1e-3, 0.9, weight_decay=1e-4)
+    world, accelerator = ImagePairs(data), accelerator_for(Hardware("cpu"))
+    schedule, network = Schedule(1, batch, 1e-3, momentum=0.9, weight_decay=1e-4), world.network([0])
+    optimizer = make_optimizer(network.parameters(), schedule)
     target, source = (random_images(batch, n, size)[slice(None)] for n in (data.n_target, data.n_source))
-    plain = {d: plain_step(accelerator, head(data, d)) for d in ("target", "source")}
-    result = {"target": seconds(lambda: plain["target"](network, optimizer, target, [], 0)),
-              "source": seconds(lambda: plain["source"](network, optimizer, source, [], 0))}
-    with kept_at_zero(network, prune_smallest(network, full_masks(network)), optimizer):
-        result["masked"] = seconds(lambda: plain["target"](network, optimizer, target, [], 0))
+
+    def timed(stage, batch):
+        step = stage.step(network, network, world, optimizer, accelerator)
+        return seconds(lambda: step(batch, iter([source])))
+
+    result = {"target": timed(Stage("target", schedule), target), "source": timed(Stage("source", schedule), source)}
+    with kept_at_zero(network, prune_smallest(network, full_masks(network, world.masked)), optimizer):
+        result["masked"] = timed(Stage("target", schedule), target)
     for name, every in (("bilevel", 1), ("bilevel, sparse", SPARSE_LOWER)):
-        state = ImageState(BiLevel(every, 0.01, batch, 1.0, 1e-4), network, schedule, accelerator,
-                           head(data, "target"), head(data, "source"))
-        result[name] = seconds(lambda state=state: state.step(network, optimizer, target, [iter([source])], 0))
+        bilevel = BiLevel(0.01, batch, 1.0, 1e-4, lower_every=every)
+        result[name] = timed(BiLevelStage("target", schedule, bilevel=bilevel), target)
     return result
 
 
 def loading_in_memory(data):
     "Seconds for each image of the testbed, from memory to a batch."
-    batches = loader(accelerator_for(Hardware(cpu=True), 0), data.source_train(), 128)
+    batches = ImagePairs(data).batches("source", [0], 0, 128)
     n = len(data.source_train())
     return seconds(lambda: [None for _ in batches]) / n
 
@@ -93,7 +86,9 @@ def decoding(folder):
     return decode, (time.process_time() - began) / n
 
 
-def main():
+def main(repeats=REPEATS):
+    global REPEATS
+    REPEATS = repeats
     torch.set_num_threads(1)
     testbed = Testbed(items="digits", source_per_class=50)  # any items: the images have the same size
     rows, measured = [], {}
@@ -118,4 +113,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))
