@@ -325,10 +325,10 @@ DATA = bool | int | float | str | tuple | list | dict | set | frozenset | range 
 def _use(foreign: _Foreign, place: str, value, names: frozenset | set = frozenset()):
     "Take into account what code refers to at `place`; of a module of one's own, its parts with one of `names`."
     function = _underlying(value)
+    if isinstance(value, functools.partial):
+        _use(foreign, f"{place}()", [*value.args, value.keywords])
     if isinstance(function, type | types.FunctionType):
         foreign.add(function)
-        if isinstance(value, functools.partial):
-            _use(foreign, f"{place}()", [*value.args, value.keywords])
     elif isinstance(value, types.ModuleType):
         for part in sorted(names & vars(value).keys()) if _installed(value.__name__) is None else ():
             _use(foreign, f"{place}.{part}", vars(value)[part], names - {part})
@@ -348,7 +348,6 @@ def foreign_code(
     for thing in things:
         walk.add(thing)
     return walk.found
-
 
 # %% ../nbs/5_workshop/26_store.ipynb #a1b2000b
 def identity(
