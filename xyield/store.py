@@ -194,8 +194,9 @@ def _installed(module: str) -> str | None:
 
 @functools.cache
 def _within_libraries(file: str) -> bool:
-    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return any(Path(file).resolve().is_relative_to(Path(place).resolve()) for place in places)
+    path, places = Path(file).resolve(), {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or any(  # of this environment or of one below it
+        path.is_relative_to(Path(place).resolve()) for place in places)
 
 
 def _constants(code) -> list:
@@ -336,7 +337,7 @@ def _use(foreign: _Foreign, place: str, value, names: frozenset | set = frozense
             or hasattr(value, "detach"):
         try:
             foreign.found[place] = _describe(value, foreign)
-        except (ValueError, RecursionError):
+        except Exception:  # a strange object may do anything when it is looked at
             foreign.found[place] = f"a {type(value).__qualname__}"
 
 
