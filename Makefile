@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce test nightly lint docs readme notebooks hooks clean
+.PHONY: help setup data lock audit reproduce search test nightly lint docs readme notebooks hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -44,10 +44,13 @@ data: setup  ## get Fashion-MNIST for the image tables, unless it is there: by t
 		|| { echo "Fashion-MNIST could not be fetched: the image tables will be missing. Put its four files into $(FASHION)"; exit 1; }
 
 # without Fashion-MNIST everything else is made, and the image tables fail by name
-reproduce: setup  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
+reproduce search: setup
 	-@test $(profile) = smoke || $(MAKE) --no-print-directory data
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --rerun-incomplete --nolock --keep-going --quiet host reason \
-		--config profile=$(profile)
+		--config profile=$(profile) -- $(subst reproduce,all,$@)
+
+reproduce:  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
+search:  ## search for settings anew, by validation (profile=laptop, cores=2)
 
 test: setup lint  ## lint, pytest and the tests within the notebooks
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest

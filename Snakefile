@@ -1,5 +1,6 @@
-# The order of the work: a rule is a notebook and its parameters. `make reproduce` runs this; so does
+# The order of the work: a rule is a notebook and its parameters. `make reproduce` and `make search` run this; so do
 #     snakemake --cores 2 --config profile=smoke
+#     snakemake --cores 2 --config profile=smoke -- search
 # What the rules are stands in the notebooks (chapter 27): what each leaves, after which others, in which variants.
 import os
 import sys
@@ -32,11 +33,21 @@ def executed(name):
     return f"{RUNS}/{PROFILE}/notebooks/{name}.ipynb"
 
 
+def made_by(part):
+    "What a part leaves, and its notebooks as they were run: a clone has the tables but has not run the notebooks."
+    tasks = [task for task in TASKS.values() if task.part == part]
+    return [left_by(task) for task in tasks] + [executed(task.name) for task in tasks]
+
+
 rule all:
     input:
-        [left_by(task) for task in TASKS.values()],
-        [executed(name) for name in TASKS],  # a clone has the tables but has not run the notebooks
+        made_by("reproduce"),
     default_target: True
+
+
+rule search:
+    input:
+        made_by("search"),
 
 
 for task in TASKS.values():

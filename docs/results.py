@@ -10,7 +10,7 @@ import pandas as pd
 from site_paths import NOTEBOOKS, ROOT, SETTINGS, SOURCE
 
 from xyield.alloys import PALETTE
-from xyield.experiments import read_tasks
+from xyield.experiments import Task, read_tasks
 from xyield.measurements import measurements
 from xyield.paper import TABLE2
 from xyield.simulator import yield_strength
@@ -19,14 +19,18 @@ LONG = 45  # lines of a table that is folded
 
 
 @functools.cache
-def _made_by() -> dict[str, Path]:
-    "`tables/tab02_few_shot.json` -> the notebook that says it leaves that."
-    return {file: task.notebook for task in read_tasks(NOTEBOOKS / "experiments").values() for file in task.leaves}
+def _made_by() -> dict[str, Task]:
+    "`tables/tab02_few_shot.json` -> the notebook, as a task, that says it leaves that."
+    return {file: task for task in read_tasks(NOTEBOOKS / "experiments").values() for file in task.leaves}
+
+
+def _task(sidecar: Path) -> Task:
+    return _made_by()[f"{sidecar.parent.name}/{sidecar.name}"]
 
 
 def experiment_of(sidecar: Path) -> Path:
     "The notebook that leaves an artefact."
-    return _made_by()[f"{sidecar.parent.name}/{sidecar.name}"]
+    return _task(sidecar).notebook
 
 
 def first_lines(notebook: Path) -> tuple[str, str]:
@@ -49,6 +53,7 @@ def _provenance(sidecar: Path, content: dict) -> str:
     notebook, commit = experiment_of(sidecar), content.get("commit") or ""
     data = Path(content["artefact"]).name
     parts = [f"profile `{content['profile']}`", f"commit [`{commit[:7]}`]({SETTINGS['git_url']}/commit/{commit[:40]})"]
+    parts.append(f"`make {_task(sidecar).part}`")
     parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
     folder = f"/{sidecar.parent.name}"
     parts += [f"[data]({folder}/{data})", f"[parameters and versions]({folder}/{sidecar.name})"]

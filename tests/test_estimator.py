@@ -1,9 +1,20 @@
 """The estimator from outside: what it refuses, what it keeps, what the command line says."""
 
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+import xyield.estimator as estimator
+import xyield.softening as softening
+from xyield import store
 from xyield.alloys import PALETTE
 from xyield.command_line import main
 from xyield.measurements import measurements
@@ -82,16 +93,105 @@ def test_command_line(model, tmp_path, capsys):
     assert "no estimator at" in capsys.readouterr().err
 
 
-def test_default_estimator_is_stored_only_where_there_is_a_store(tmp_path, monkeypatch):
-    import xyield.estimator as estimator
+def test_the_packages_model_is_what_a_fit_gives_today():
+    with warnings.catch_warnings(action="error"):  # out of date: run chapter 24, as `make notebooks` does, and commit
+        shipped = estimator.shipped_estimator()
+    fitted = SofteningGP().fit(POINTS, POINTS["yield_strength"])
+    np.testing.assert_allclose(shipped.samples_, fitted.samples_, rtol=1e-6)
+    found, expected = (m.predict(POINTS, return_std=True) for m in (shipped, fitted))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    "A copy of the package's file, which is used instead of it."
+    path = tmp_path / "estimator.safetensors"
+    shutil.copy(estimator.SHIPPED, path)
+    monkeypatch.setattr(estimator, "SHIPPED", path)
+    store.code_version.cache_clear()
+    yield path
+    store.code_version.cache_clear()
+
+
+def edited(monkeypatch, module, old, new):
+    "Pretend that a module's source was edited."
+    source = store._source
+    assert old in source(module)
+    monkeypatch.setattr(store, "_source", lambda m: source(m).replace(old, new) if m == module else source(m))
+
+
+def test_a_comment_another_library_and_a_last_digit_cost_no_fit(shipped, monkeypatch):
+    edited(monkeypatch, "softening", "# θ_c", "# the onset")
+    monkeypatch.setattr(store.importlib.metadata, "version", lambda name: "99")
+    nudged = POINTS.assign(yield_strength=POINTS["yield_strength"] * (1 + 4e-16))
+    monkeypatch.setattr(estimator, "measurements", lambda: nudged)
+    monkeypatch.setattr(SofteningGP, "fit", lambda *_: pytest.fail("it was fitted"))
+    assert len(estimator.default_estimator().samples_) == SofteningGP().n_kept
+
+
+CHANGES = {
+    "its code is": lambda path, patch: edited(patch, "simulator", "ALPHA = 1 / 12", "ALPHA = 1 / 13"),
+    "its settings are": lambda path, patch: patch.setattr(estimator, "SofteningGP", lambda: SofteningGP(n_steps=301)),
+    "other measurements": lambda path, patch: patch.setattr(
+        estimator, "measurements", lambda: POINTS.assign(yield_strength=POINTS["yield_strength"] + 1e-3)),
+    "fitted to other": lambda path, patch: patch.setattr(estimator, "measurements", lambda: POINTS[:-1]),
+    "its checksum": lambda path, patch: path.write_bytes(path.read_bytes()[:-1] + b"!"),
+    "No such file": lambda path, patch: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("reason", CHANGES)
+def test_a_model_that_is_not_of_today_is_not_used_and_the_reason_is_named(shipped, monkeypatch, reason):
+    CHANGES[reason](shipped, monkeypatch)
+    with pytest.warns(UserWarning, match=f"estimator.safetensors cannot be used: .*{reason}"):
+        assert estimator.shipped_estimator() is None
+
+
+def test_another_default_is_fitted_and_stored_only_where_there_is_a_store(tmp_path, monkeypatch):
     monkeypatch.setattr(estimator, "SofteningGP", lambda: SofteningGP(n_steps=4, n_kept=1))
     monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "runs"))
-    estimator.default_estimator()
-    assert not (tmp_path / "runs").exists()
-    (tmp_path / "runs").mkdir()
-    estimator.default_estimator()
-    assert len(list((tmp_path / "runs").rglob("*.safetensors"))) == 1
+    for made, n in ((False, 0), (True, 1)):
+        if made:
+            (tmp_path / "runs").mkdir()
+        with pytest.warns(UserWarning, match="its settings are"):
+            assert len(estimator.default_estimator().samples_) == 1
+        assert len(list((tmp_path / "runs").rglob("*.safetensors"))) == n
+
+
+def test_small_matrices_have_one_thread_and_others_theirs(monkeypatch):
+    seen = []
+
+    def threads(*_):
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return likelihood(*_)
+
+    likelihood = softening._log_likelihood
+    monkeypatch.setattr(softening, "_log_likelihood", threads)
+    with threadpool_limits(2, "blas"):
+        SofteningGP(n_steps=4, n_kept=1).fit(POINTS[::8], POINTS["yield_strength"][::8])
+        after = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    assert set(seen) == {1} and after == {2}
+
+
+def test_the_wheel_answers_at_once_in_an_empty_home(root, tmp_path):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, tmp_path)
+    shutil.copytree(root / "xyield", tmp_path / "xyield", ignore=shutil.ignore_patterns("__pycache__"))
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", "built", "."]
+    subprocess.run(build, cwd=tmp_path, check=True)
+    (tmp_path / "home").mkdir()
+    zipfile.ZipFile(next(tmp_path.glob("built/*.whl"))).extractall(tmp_path / "site")
+    ask = ("import sys; from xyield.command_line import main; code = main(['predict', 'MoNbTaTiW']); "
+           "print(*sys.modules); sys.exit(code)")
+    clean = {k: v for k, v in os.environ.items() if k not in ("XYIELD_RUNS", "PYTHONPATH")}
+    environment = clean | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run([sys.executable, "-c", ask], cwd=tmp_path / "home", env=environment, capture_output=True,
+                          text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    *table, modules = done.stdout.splitlines()
+    assert len(table) == 2
+    assert not {"torch", "timm", "smt", "lightgbm", "matplotlib", "xyield.peers"} & set(modules.split())
+    assert not list((tmp_path / "home").iterdir())
 
 
 @pytest.mark.filterwarnings("ignore")  # scales at their bounds: usual with eleven points

@@ -47,11 +47,11 @@ def checkout(tmp_path):
     for file in ("Snakefile", "execute.py", "settings.ini"):
         shutil.copy(ROOT / file, tmp_path)
 
-    def rules(profile="smoke"):
+    def rules(profile="smoke", *targets):
         environment = {k: v for k, v in os.environ.items() if k != "XYIELD_MASTER"} | {
             "XYIELD_RUNS": str(tmp_path / "runs"), "PYTHONPATH": str(tmp_path),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-        command = [BIN / "snakemake", "--cores", "1", "--dry-run", "--config", f"profile={profile}"]
+        command = [BIN / "snakemake", "--cores", "1", "--dry-run", "--config", f"profile={profile}", "--", *targets]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         words = done.stdout + done.stderr
         if done.returncode:
@@ -64,7 +64,15 @@ def checkout(tmp_path):
 def test_every_notebook_is_a_rule_in_every_profile(checkout):
     folder, rules = checkout
     for profile in sorted((folder / "profiles").glob("*.yml")):
-        assert set(rules(profile.stem)) == {"all", *TASKS}, profile
+        assert set(rules(profile.stem, "all", "search")) == {"all", "search", *TASKS}, profile
+
+
+def test_searches_have_a_target_of_their_own(checkout):
+    _, rules = checkout
+    searches = {name for name, task in TASKS.items() if task.part == "search"}
+    assert searches and set(rules()) == {"all", *TASKS} - searches
+    before = {name for search in searches for name in TASKS[search].after}
+    assert set(rules("smoke", "search")) == {"search", *searches, *before}
 
 
 def test_a_new_notebook_is_a_rule_and_nothing_else_has_to_be_touched(checkout):
@@ -88,6 +96,7 @@ def test_a_new_notebook_is_a_rule_and_nothing_else_has_to_be_touched(checkout):
     ("leaves: []\nvariants: {tab02_momentum: {}}", "tab02_momentum is made by mine.ipynb and by tab02_few_shot.ipynb"),
     ("leaves: []\nneeds: [data.csv]", "mine.ipynb needs 'data.csv', which is not there"),
     ("leaves: []\nleaves: []", "mine.ipynb: leaves is there twice"),
+    ("leaves: []\npart: searches", "mine.ipynb says part: searches; expected reproduce or search"),
     ("leaves: [", "mine.ipynb: while parsing"),
     ("after: [pretrain]", "mine.ipynb does not say what it leaves"),
 ])
@@ -126,10 +135,10 @@ def test_what_uses_the_interval_is_made_again_when_it_changes(checkout):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
         os.utime(file, (now, now))
-    assert rules() == {}
+    assert rules("smoke", "all", "search") == {}
     home.write_text(home.read_text().replace("def interval(", "def interval(  # changed\n", 1))
     os.utime(home, (now + 5, now + 5))
-    again = set(rules()) - {"all"}
+    again = set(rules("smoke", "all", "search")) - {"all", "search"}
     assert {"tab01_images", "taba05_images", "taba06_images", "taba07_images", "taba08_images", "taba09_images"} < again
     assert {name for name, task in TASKS.items() if home.stem in task.modules} <= again
     assert not {"figa05_representation", "fig02_distributions", "taba13_datasets"} & again

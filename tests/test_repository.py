@@ -3,6 +3,7 @@
 import configparser
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,12 @@ def test_readme_is_the_index_notebook(tmp_path):
     where = ["--output-dir", tmp_path, "--output", "README.md"]
     subprocess.run([BIN / "jupyter", "nbconvert", "--to", "markdown", index, *where], check=True, capture_output=True)
     assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()
+
+
+def test_links_of_the_readme_lead_somewhere():
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text())
+    assert len(targets) > 20
+    assert not [target for target in targets if not (ROOT / target).exists()]
 
 
 @pytest.mark.parametrize("notebook", LIBRARY + EXPERIMENTS, ids=name)

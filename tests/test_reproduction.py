@@ -14,9 +14,9 @@ from xyield.experiments import execute, notebook_parameters, read_profile, read_
 BIN = Path(sys.executable).parent
 
 
-def reproduce(root, runs, *more):
+def reproduce(root, runs, *more, targets=("all", "search")):
     environment = os.environ | {"XYIELD_RUNS": str(runs), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    command = [BIN / "snakemake", "--cores", "2", "--config", "profile=smoke", *more]
+    command = [BIN / "snakemake", "--cores", "2", "--config", "profile=smoke", *more, "--", *targets]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
@@ -73,18 +73,18 @@ def test_second_run_does_nothing(root, smoke):
 
 
 def test_no_run_is_repeated_when_a_table_is_made_again(root, smoke):
-    rows = {p: p.stat().st_mtime_ns for p in smoke.rglob("rows/*.json")}
-    assert len(rows) >= 2 * 2 * 4 * 2  # tasks, fractions, methods, with and without momentum; a file for both repeats
+    rows = {p: p.stat().st_mtime_ns for p in smoke.rglob("networks/*.safetensors")}
+    assert len(rows) >= 2 * 2 * 4 * 2  # tasks, fractions, methods, momentum or none; one for both repeats
     table = smoke / "smoke" / "tables" / "tab02_few_shot.csv"
     before = table.read_text()
     table.unlink()
     assert reproduce(root, smoke).returncode == 0
     assert table.read_text() == before
-    assert rows == {p: p.stat().st_mtime_ns for p in smoke.rglob("rows/*.json")}
+    assert rows == {p: p.stat().st_mtime_ns for p in smoke.rglob("networks/*.safetensors")}
 
 
 def test_same_seed_gives_the_same_table_in_another_place(root, smoke, tmp_path):
-    assert reproduce(root, tmp_path, "--until", "tab02_few_shot").returncode == 0
+    assert reproduce(root, tmp_path, targets=["tab02_few_shot"]).returncode == 0
     tables = [pd.read_csv(runs / "smoke" / "tables" / "tab02_few_shot.csv") for runs in (smoke, tmp_path)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 

@@ -217,7 +217,7 @@ def test_site_works_from_a_server(site, browser):
         page.on("response", lambda response: response.status >= 400 and missing.append(response.url))
         for name in ("index", "playground", "chapters/09_masks"):
             page.goto(f"http://127.0.0.1:{server.server_port}/{name}.html")
-        assert page.locator("article h1").inner_text().startswith("06 Sparsity")
+        assert page.locator("article h1").inner_text().startswith("09 Masks")
         assert not [url for url in missing if not url.endswith("favicon.ico")]
         page.close()
         server.shutdown()

@@ -444,8 +444,8 @@ class _Host(nn.Module):
         self.model = model
         homes = {}  # of a tensor: each module that holds it, once, also if the module itself is in two places
         for place, module in model.named_modules(prefix="model"):
-            held = [*module.named_parameters(recurse=False, remove_duplicate=False), *module.named_buffers(recurse=False)]
-            for name, tensor in held:
+            parameters = module.named_parameters(recurse=False, remove_duplicate=False)
+            for name, tensor in [*parameters, *module.named_buffers(recurse=False)]:
                 homes.setdefault(id(tensor), []).append(f"{place}.{name}")
         self.homes = {names[0].removeprefix("model."): names for names in homes.values()}
 

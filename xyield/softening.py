@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from scipy.linalg import solve_triangular
-from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from .alloys import PALETTE, as_compositions, as_inputs, as_numbers, as_temperatures, as_yield_strengths
 from .checks import check_count
@@ -70,6 +70,14 @@ def _factors(scales, x) -> tuple[np.ndarray, np.ndarray]:
     return envelope, np.exp(-(x["kelvin"] - 300) / scales["decay"])
 
 
+def _gaussian(a, b) -> np.ndarray:
+    "exp(-|a_i - b_j|² / 2) for the rows of `a` and `b`."
+    k = a @ b.T
+    k -= (a**2).sum(1)[:, None] / 2
+    k -= (b**2).sum(1) / 2
+    return np.exp(k, out=k)
+
+
 def covariance(
     scales: dict,  # name -> value, as from `SofteningGP._scales`
     a: dict,  # as from `alloy_inputs`, n alloys
@@ -78,16 +86,18 @@ def covariance(
 ) -> np.ndarray:  # GPa², [n, m]
     "Prior covariance of the strengths, without the noise."
     (ga, ua), (gb, ub) = _factors(scales, a), _factors(scales, b)
-    uu, s = np.outer(ua, ub), scales
-    k = s["constant"] ** 2 + s["thermal"] ** 2 * uu
+    s = scales
+    k = np.outer(s["thermal"] ** 2 * ua, ub)
+    k += s["constant"] ** 2
     if "simulator" not in without:
-        k += s["simulator"] ** 2 * np.outer(a["simulated"] ** s["power"], b["simulated"] ** s["power"])
+        k += np.outer(s["simulator"] ** 2 * a["simulated"] ** s["power"], b["simulated"] ** s["power"])
     if "chemistry" not in without:
         da, db = (x["descriptors"] * s["relevance"] / s["length"] for x in (a, b))
-        in_time = cdist(a["kelvin"][:, None], b["kelvin"][:, None], "sqeuclidean") / s["kelvins"] ** 2
-        amount = s["chemistry"] ** 2 * uu + s["chemistry_temperature"] ** 2 * np.exp(-in_time / 2)
-        k += amount * np.exp(-cdist(da, db, "sqeuclidean") / 2)
-    return k if "envelope" in without else k * np.outer(ga, gb)
+        ta, tb = (x["kelvin"][:, None] / s["kelvins"] for x in (a, b))
+        amount = s["chemistry_temperature"] ** 2 * _gaussian(ta, tb)
+        amount += np.outer(s["chemistry"] ** 2 * ua, ub)
+        k += np.multiply(amount, _gaussian(da, db), out=amount)
+    return k if "envelope" in without else np.multiply(k, np.outer(ga, gb), out=k)
 
 # %% ../nbs/4_beyond/23_softening.ipynb #3314ee7f
 PARTS = ("simulator", "power", "chemistry", "relevance", "envelope", "averaging")
@@ -166,8 +176,9 @@ def fit(self: SofteningGP, X, y):
     if "averaging" in self.without:
         samples = np.zeros((1, dimension))
     else:
-        samples = slice_samples(lambda z: _log_likelihood(self._scales(z), x, y, self.without), dimension, self.n_steps,
-                                self.n_kept, self.seed)
+        with threadpool_limits(1, "blas"):
+            samples = slice_samples(lambda z: _log_likelihood(self._scales(z), x, y, self.without), dimension,
+                                    self.n_steps, self.n_kept, self.seed)
     self.X_, self.y_, self.samples_, self.n_features_in_ = X, y, samples, X.shape[1]
     return self
 
@@ -178,14 +189,18 @@ def predict(self: SofteningGP, X, return_std=False):
     check_is_fitted(self)
     X = as_inputs(X)
     x, known = alloy_inputs(X[:, :-1], X[:, -1]), alloy_inputs(self.X_[:, :-1], self.X_[:, -1])
-    means, variances = [], []
-    for scales in map(self._scales, self.samples_):
-        lower = _cholesky(scales, known, self.without)
-        white = solve_triangular(lower, covariance(scales, known, x, self.without), lower=True, check_finite=False)
-        means.append(white.T @ solve_triangular(lower, self.y_, lower=True, check_finite=False))
-        variances.append(_prior_variance(scales, x, self.without) - (white**2).sum(0) + scales["noise"] ** 2)
+    with threadpool_limits(1, "blas"):
+        means, variances = np.swapaxes([_posterior(self, self._scales(z), x, known) for z in self.samples_], 0, 1)
     mean = np.mean(means, axis=0)
     return (mean, np.sqrt(np.mean(variances, axis=0) + np.var(means, axis=0))) if return_std else mean
+
+
+def _posterior(model, scales, x, known) -> tuple[np.ndarray, np.ndarray]:  # each [n]
+    "Mean and variance for given scales, as of a new measurement."
+    lower = _cholesky(scales, known, model.without)
+    white = solve_triangular(lower, covariance(scales, known, x, model.without), lower=True, check_finite=False)
+    mean = white.T @ solve_triangular(lower, model.y_, lower=True, check_finite=False)
+    return mean, _prior_variance(scales, x, model.without) - (white**2).sum(0) + scales["noise"] ** 2
 
 
 def _prior_variance(s, x, without) -> np.ndarray:

@@ -124,13 +124,21 @@ def _source(module: str) -> str:
     return Path(importlib.util.find_spec(f"xyield.{module}").origin).read_text()
 
 
-def _without_docstrings(source: str) -> str:
+def _syntax(node):
+    "A syntax tree as JSON; a field that is empty, or that an older Python does not have, is left out."
+    if isinstance(node, ast.AST):
+        fields = {name: _syntax(value) for name, value in ast.iter_fields(node) if value not in (None, [])}
+        return [type(node).__name__, fields]
+    return [_syntax(item) for item in node] if isinstance(node, list) else repr(node)
+
+
+def _without_docstrings(source: str) -> list:  # JSON-serialisable
     "Python source in a normal form, without comments and docstrings."
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return _syntax(tree)
 
 
 def imports(
@@ -186,8 +194,9 @@ def _installed(module: str) -> str | None:
 
 @functools.cache
 def _within_libraries(file: str) -> bool:
-    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return any(Path(file).resolve().is_relative_to(Path(place).resolve()) for place in places)
+    path, places = Path(file).resolve(), {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or any(  # of this environment or of one below it
+        path.is_relative_to(Path(place).resolve()) for place in places)
 
 
 def _constants(code) -> list:
@@ -317,10 +326,10 @@ DATA = bool | int | float | str | tuple | list | dict | set | frozenset | range 
 def _use(foreign: _Foreign, place: str, value, names: frozenset | set = frozenset()):
     "Take into account what code refers to at `place`; of a module of one's own, its parts with one of `names`."
     function = _underlying(value)
+    if isinstance(value, functools.partial):
+        _use(foreign, f"{place}()", [*value.args, value.keywords])
     if isinstance(function, type | types.FunctionType):
         foreign.add(function)
-        if isinstance(value, functools.partial):
-            _use(foreign, f"{place}()", [*value.args, value.keywords])
     elif isinstance(value, types.ModuleType):
         for part in sorted(names & vars(value).keys()) if _installed(value.__name__) is None else ():
             _use(foreign, f"{place}.{part}", vars(value)[part], names - {part})
@@ -328,7 +337,7 @@ def _use(foreign: _Foreign, place: str, value, names: frozenset | set = frozense
             or hasattr(value, "detach"):
         try:
             foreign.found[place] = _describe(value, foreign)
-        except (ValueError, RecursionError):
+        except Exception:  # a strange object may do anything when it is looked at
             foreign.found[place] = f"a {type(value).__qualname__}"
 
 
@@ -340,7 +349,6 @@ def foreign_code(
     for thing in things:
         walk.add(thing)
     return walk.found
-
 
 # %% ../nbs/5_workshop/26_store.ipynb #a1b2000b
 def identity(

@@ -121,7 +121,10 @@ class World(ABC):
         return seeds
 
     def determines(self, domains: set[str]) -> dict:
-        "What of this world determines a network that has seen `domains` only."
+        """What of this world determines a network that has seen `domains` only, and what is said of it in `evaluate`.
+
+        Whoever leaves out the target here lets several targets share a network, and must not judge it by one of them.
+        """
         return {"world": self}
 
 # %% ../nbs/2_method/11_training.ipynb #11aa0f13
