@@ -78,12 +78,13 @@ def atomic_path(
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(path)
     folder, lock = _own_folder(path)
+    temporary = folder / f"{path.name}.part"
     with lock:
         try:
-            yield folder / path.name
-            _sync(folder / path.name)
-            (folder / path.name).chmod(0o644)
-            os.replace(folder / path.name, path)
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
             _sync(path.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
