@@ -133,6 +133,7 @@ def _syntax(node):
     return [_syntax(item) for item in node] if isinstance(node, list) else repr(node)
 
 
+@functools.cache  # most modules are in many closures
 def _without_docstrings(source: str) -> list:  # JSON-serialisable
     "Python source in a normal form, without comments and docstrings."
     tree = ast.parse(source)
