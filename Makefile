@@ -56,7 +56,7 @@ test: setup lint  ## lint, pytest and the tests within the notebooks
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --do-print --skip-folder-re '^([_.]|experiments|tutorials)'
 
-nightly: setup lint  ## like test, with the slow tests: kills and corruption over the whole smoke profile
+nightly: setup lint  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -m 'slow or not slow'
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --do-print --skip-folder-re '^([_.]|experiments)'
 
