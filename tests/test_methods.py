@@ -81,6 +81,12 @@ def test_stages_that_begin_alike_are_trained_once(runs):
     assert len(list(runs.rglob("*.safetensors"))) == 2 + 3
 
 
+def test_the_seconds_of_a_run_are_those_of_all_its_stages_but_pretraining(runs):
+    chain = hand_tune(BRIEF, 1, 2)
+    seconds = [trained(chain[:n], WORLD, [0, 1])["seconds"] for n in (3, 4, 5)]
+    assert run(chain, WORLD, [0, 1])["seconds"].tolist() == pytest.approx(2 * [sum(seconds) / 2])
+
+
 def test_seeds_share_a_pretrained_network_or_have_their_own(runs):
     source = pretrain_transfer(BRIEF)[:1]
     for n, world in ((1, WORLD), (2, dataclasses.replace(WORLD, n_pretrained=2))):

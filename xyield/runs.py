@@ -276,6 +276,8 @@ def _checked_seeds(seeds) -> list[int]:
 def _stack_rows(chain, world, seeds, hardware) -> list[dict]:
     "The rows of the seeds that are trained together."
     record = trained(chain, world, seeds, hardware)
+    before = [chain[:i] for i in range(1, len(chain)) if chain[i - 1].domain == "target"]  # all but pretraining counts
+    seconds = record["seconds"] + sum(trained(part, world, seeds, hardware)["seconds"] for part in before)
     empty = dict.fromkeys(("best", "best_epoch", "last", "curve", "prediction_best", "prediction_last"))
     rows = []
     for k, seed in enumerate(seeds):
@@ -285,7 +287,7 @@ def _stack_rows(chain, world, seeds, hardware) -> list[dict]:
         rows.append({"task": world.task, "protocol": repr(world.protocol), "seed": seed,
                      "failed": reason and f"seed {seed}: {reason}", **found,
                      "at_end": {} if reason else _at_end(record, k), "n_train": len(train), "n_test": len(test),
-                     "test": test.tolist(), "seconds": record["seconds"] / len(seeds), "versions": record["versions"]})
+                     "test": test.tolist(), "seconds": seconds / len(seeds), "versions": record["versions"]})
     return rows
 
 
