@@ -135,7 +135,8 @@ class Alloys(World):
     def batches(self, domain, seeds, epoch, batch_size):
         images, strengths, support = self.data(domain, seeds)
         targets, order = TASKS[self.task].target(strengths), epoch_batches(support, seeds, epoch, batch_size)
-        return ((images[i], targets[i]) for i in map(torch.from_numpy, order))
+        each = targets if targets.ndim > 1 else targets[:, None].expand(-1, len(seeds))
+        return ((images[i], each.gather(0, i)) for i in map(torch.from_numpy, order))
 
     def loss(self, network, batch, domain):
         return TASKS[self.task].loss(network(batch[0]), batch[1])
@@ -153,8 +154,12 @@ class Alloys(World):
     def determines(self, domains):
         return _determines(self, domains)
 
+    def strengths(self, seeds):
+        "Of the target's points (GPa): float32 [n], or [n, replicates] if each seed has its own."
+        return _target_tensors(self)[1]
+
     def data(self, domain, seeds):
-        "Images [n, 2, 9, 18], strengths (GPa) [n], and each replicate's points, int [replicates, m]."
+        "Images [n, 2, 9, 18], strengths (GPa) as above, and each replicate's points, int [replicates, m]."
         return _data(self, domain, seeds)
 
 # %% ../nbs/3_evaluation/14_runs.ipynb #14aa0004
@@ -168,7 +173,7 @@ def _data(world: Alloys, domain: str, seeds):
     if domain == "source":
         tensors = simulated_tensors(world.n_simulated, 0, world.elements, world.layout)
         return *tensors, np.tile(np.arange(world.n_simulated), (len(seeds), 1))
-    return *_target_tensors(world), _support(world, tuple(seeds))
+    return _target_tensors(world)[0], world.strengths(seeds), _support(world, tuple(seeds))
 
 
 @functools.lru_cache(maxsize=8)  # asked for in every epoch
@@ -219,8 +224,9 @@ def _row(task, outputs, targets, test) -> dict:
 def _rows(world: Alloys, outputs: np.ndarray, seeds: list[int]) -> list[dict]:
     "Of `outputs` [epochs, replicates, n, n_outputs], one row a replicate; none for one that is not finite."
     task, tests = TASKS[world.task], [world.protocol.split(world.points, seed)[1] for seed in seeds]
-    targets, outputs = task.target(_target_tensors(world)[1]), torch.from_numpy(outputs)
-    return [_row(task, outputs[:, k], targets, test) if torch.isfinite(outputs[:, k]).all() else None
+    targets, outputs = task.target(world.strengths(seeds)), torch.from_numpy(outputs)
+    each = targets if targets.ndim > 1 else targets[:, None].expand(-1, len(seeds))
+    return [_row(task, outputs[:, k], each[:, k], test) if torch.isfinite(outputs[:, k]).all() else None
             for k, test in enumerate(tests)]
 
 # %% ../nbs/3_evaluation/14_runs.ipynb #87938b43
