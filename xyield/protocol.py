@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['N_ALLOYS', 'WARM', 'HOT', 'STRONGEST', 'OFFSET', 'ERROR', 'REACH', 'REACH_KELVIN', 'NOISE', 'WEAKEST', 'SHRINKAGE',
-           'RANGES', 'GAMMA_SCALE', 'COMMON', 'OWN', 'CELLS', 'FIRST', 'SECOND', 'ZOOM', 'stand_in_alloys',
-           'stand_in_strengths', 'StandIns', 'Cell', 'values_at', 'chain_of', 'positions', 'judged', 'search']
+           'RANGES', 'GAMMA_SCALE', 'COMMON', 'OWN', 'CELLS', 'FIRST', 'SECOND', 'ZOOM', 'FROZEN', 'stand_in_alloys',
+           'stand_in_strengths', 'StandIns', 'Cell', 'values_at', 'settings_of', 'chain_of', 'positions', 'judged',
+           'search', 'frozen']
 
 # %% ../nbs/3_evaluation/18_protocol.ipynb #ad10ac73
 import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,7 +25,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from .alloys import PALETTE, to_formula
 from .checks import check_columns, check_count
-from .methods import alternation, bi_rpt, hand_tune, no_pretraining, pretrain_transfer, shrinkage
+from .methods import Settings, alternation, bi_rpt, hand_tune, no_pretraining, pretrain_transfer, shrinkage
 from .runs import ALLOY_SETTINGS, TASKS, Alloys, run
 from .simulator import yield_strength
 from .space import DesignSpace
@@ -136,26 +139,28 @@ def values_at(
     return found | whole | scaled | {"damping": min(found["damping"], 1.0)}
 
 # %% ../nbs/3_evaluation/18_protocol.ipynb #aabfcd39
-def chain_of(
-    method: str,  # of `OWN`
+def settings_of(
     values: dict[str, float],  # as from `values_at`
     n_examples: int,  # of the target: γ's shrinkage depends on the number of steps
     pretrain_epochs: int = ALLOY_SETTINGS.pretrain.epochs,
-) -> Chain:
-    "The method with these settings."
-    epochs = int(values["epochs"])
+) -> Settings:
+    "The schedules of these values; λ_m follows from γ."
+    epochs, paper = int(values["epochs"]), ALLOY_SETTINGS.transfer.epochs
     transfer = dataclasses.replace(
         ALLOY_SETTINGS.transfer, epochs=epochs, decay_every=-(-epochs // 3), momentum=1 - values["damping"],
         learning_rate=values["rate"] * values["damping"], weight_decay=values.get("weight_decay", 0.0))
-    paper = ALLOY_SETTINGS.transfer.epochs  # over which ε decays as far as here over `epochs`
     bilevel = dataclasses.replace(
         ALLOY_SETTINGS.bilevel, lower_every=1, lower_rate=values["rate"] * values.get("pull", 0.0),
-        epsilon_decay=ALLOY_SETTINGS.bilevel.epsilon_decay ** (paper / epochs))
+        epsilon_decay=ALLOY_SETTINGS.bilevel.epsilon_decay ** (paper / epochs))  # as far as over the paper's epochs
     if "gamma" in values:
         once = dataclasses.replace(bilevel, gamma=values["gamma"], mask_rate=1.0)
         bilevel = dataclasses.replace(once, mask_rate=SHRINKAGE / shrinkage(once, transfer, n_examples))
     pretrain = dataclasses.replace(ALLOY_SETTINGS.pretrain, epochs=pretrain_epochs)
-    settings = dataclasses.replace(ALLOY_SETTINGS, pretrain=pretrain, transfer=transfer, bilevel=bilevel)
+    return dataclasses.replace(ALLOY_SETTINGS, pretrain=pretrain, transfer=transfer, bilevel=bilevel)
+
+
+def chain_of(method: str, values: dict[str, float], settings: Settings) -> Chain:
+    "The method, one of `OWN`, with `settings` of these values."
     rounds = [int(values[name]) for name in ("source_rounds", "target_rounds") if name in values]
     return {"no_pretraining": no_pretraining, "pretrain_transfer": pretrain_transfer, "handtune": hand_tune,
             "alternation": alternation, "birpt": bi_rpt}[method](settings, *rounds)
@@ -189,7 +194,8 @@ def judged(
 ) -> dict:  # the values; mean, ci95, n_failed, sparsity, seconds
     "One candidate: error (GPa²) or accuracy (%) on what is held out of the stand-ins, at the last epoch."
     n_examples = len(world.protocol.split(world.points, seeds[0])[0])
-    rows = run(chain_of(method, values, n_examples, pretrain_epochs), world, seeds, hardware)
+    chain = chain_of(method, values, settings_of(values, n_examples, pretrain_epochs))
+    rows = run(chain, world, seeds, hardware)
     (mean, ci95), n_failed = interval(rows["last"]), int(rows["failed"].notna().sum())
     zeros = [found.get("sparsity.weights.total", np.nan) for found in rows["at_end"]]
     return values | {"mean": np.nan if n_failed else mean, "ci95": ci95, "n_failed": n_failed,
@@ -220,3 +226,17 @@ def search(
             found = judged(method, values_at(position, method, cell), cell, world, seeds, hardware, pretrain_epochs)
             rows.append({"method": method, "step": step} | found)
     return pd.DataFrame(rows).sort_values("mean", ascending=sign < 0, ignore_index=True)
+
+# %% ../nbs/3_evaluation/18_protocol.ipynb #7f046ecf
+FROZEN = Path(str(files("xyield"))) / "settings.csv"
+
+
+def frozen(
+    cell: str,  # of `CELLS`
+    method: str,  # of `OWN`
+) -> dict[str, float]:  # as from `values_at`
+    "The settings that the search chose; raises `ValueError` for what was not searched."
+    table = pd.read_csv(FROZEN).set_index(["cell", "method"])
+    if (cell, method) not in table.index:
+        raise ValueError(f"no settings for {method!r} in {cell!r}; expected of {sorted(set(table.index))}")
+    return table.loc[(cell, method), table.columns.intersection([*COMMON, *OWN[method]])].dropna().to_dict()
