@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from xyield.alloy_world import TASKS, Alloys, as_tensors
 from xyield.alloys import (
     PALETTE,
     as_compositions,
@@ -24,7 +25,7 @@ from xyield.measurements import measurements, read_source
 from xyield.methods import BiLevel, changed, no_pretraining
 from xyield.networks import new_networks, predict
 from xyield.pseudo_images import from_pseudo_images, pseudo_images
-from xyield.runs import ALLOY_SETTINGS, TASKS, Alloys, as_tensors, run
+from xyield.runs import ALLOY_SETTINGS, run
 from xyield.simulator import yield_strength
 from xyield.splits import FewShot
 from xyield.training import Hardware, Schedule, fit

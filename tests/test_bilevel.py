@@ -23,6 +23,7 @@ from torch.func import functional_call
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+from xyield import bilevel
 from xyield.bilevel import BiRPT, hypergradient
 from xyield.masks import maskable, masked
 
@@ -173,6 +174,67 @@ def test_steps_are_algorithm_2(p, lower_mask_rate):
                             (method.m_s, reference.m_s), (method.m_t, reference.m_t)):
         same({n: t.detach() for n, t in found.items()}, expected, rtol=1e-10, atol=1e-12)
     assert any((m == 0).any() for m in method.m_s.values()) and any((m < 0.99).any() for m in method.m_s.values())
+
+
+LOOPS = {"gated": (2, 2), "twice_gated": (3, 1), "through_gates": (4, 1), "lower_step": (3, 2), "adjoint": (6, 2),
+         "masks_step": (4, 2)}  # -> how many tensors and numbers they take
+
+
+def loop_arguments(name, epsilon=0.1):
+    "Tensors in single precision, masks with zeros among them, and numbers."
+    generator, (n, m) = torch.Generator().manual_seed(0), LOOPS[name]
+    tensors = [torch.randn(3, 1234, generator=generator) for _ in range(n)]
+    for i, tensor in enumerate(tensors):
+        tensor[i % 3, 100 * i : 100 * i + 300] = 0
+    return tensors, [0.05, 0.02] if name == "masks_step" else [epsilon, 0.03][:m]
+
+
+def several(found):
+    return found if isinstance(found, tuple) else (found,)
+
+
+@pytest.mark.parametrize("epsilon", [0.3, 1e-4, 1e-30])
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_compute_their_formulas(name, epsilon, monkeypatch):
+    "The compiled loops in single precision, against the formulas in double; and it is the loops that are called."
+    (tensors, rates), used = loop_arguments(name, epsilon), []
+    compiled = bilevel._compiled
+    monkeypatch.setattr(bilevel, "_compiled", lambda loop: used.append(loop) or compiled(loop))
+    function = getattr(bilevel, name)
+    found = several(function(*tensors, *rates))
+    exact = several(function.__wrapped__(*(t.double() for t in tensors), *rates))
+    assert len(used) == 1
+    for ours, expected in zip(found, exact, strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=2e-6 * max(1, expected.abs().median()))
+        if name == "masks_step":
+            assert ours.eq(0).equal(expected.eq(0))
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_formulas_where_loops_cannot_be(name, monkeypatch):
+    "Double precision, strides, numbers among tensors, and tensors whose gradient is wanted."
+    monkeypatch.setattr(bilevel, "_compiled", None)
+    function, (tensors, rates) = getattr(bilevel, name), loop_arguments(name)
+    expected = several(function.__wrapped__(*tensors, *rates))
+    wanted = [t.clone().requires_grad_() for t in tensors]
+    strange = [t.T.contiguous().T for t in tensors]
+    for other in ([t.double() for t in tensors], strange, wanted):
+        for ours, theirs in zip(several(function(*other, *rates)), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, check_dtype=False, rtol=1e-4, atol=1e-5)
+            assert other is not wanted or ours.requires_grad
+    assert several(function(tensors[0], *(torch.tensor(0.5) for _ in tensors[1:]), *rates))[0].shape == (3, 1234)
+
+
+def test_loops_are_compiled_where_no_cache_can_be_written(tmp_path, root):
+    "An installation and a home that are read-only."
+    code = """if True:
+        import numba.core.caching, torch
+        numba.core.caching.CacheImpl._locator_classes = []
+        from xyield import bilevel
+        print(bilevel.gated(torch.ones(3), torch.ones(3), 1.0, 2.0).tolist(), bilevel._compiled.cache_info().currsize)
+    """
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout.split("\n")[0] == "[1.0, 1.0, 1.0] 1"
 
 
 def test_the_second_term_is_there():

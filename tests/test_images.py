@@ -13,7 +13,8 @@ import yaml
 from PIL import Image
 
 from xyield import testbed, training
-from xyield.image_runs import GRIDS, ImagePairs, image_settings, method_chains
+from xyield.image_runs import GRIDS, image_settings, method_chains
+from xyield.image_world import ImagePairs
 from xyield.images import PaperImages, corrupt_folder, data_dir, imagenet_c, require
 from xyield.methods import bi_rpt, changed, hand_tune, no_pretraining, pretrain_transfer
 from xyield.store import record_path

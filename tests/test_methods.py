@@ -1,5 +1,6 @@
 """What every method has to be: replicates independent, the same seed the same bits, stored records found again."""
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -14,7 +15,7 @@ from tests.worlds import SCHEDULE, SETTINGS, Plane
 from xyield import testbed
 from xyield.alloys import as_yield_strengths
 from xyield.bilevel import BiRPT
-from xyield.image_runs import ImagePairs
+from xyield.image_world import ImagePairs
 from xyield.masks import full_masks, prune_smallest, sparsity
 from xyield.measurements import measurements, strength_class
 from xyield.methods import (
@@ -28,7 +29,7 @@ from xyield.methods import (
     pretrain_transfer,
     random_masks,
 )
-from xyield.networks import Architecture
+from xyield.networks import Architecture, new_networks, predict
 from xyield.runs import ALLOY_SETTINGS, TASKS, Alloys, run
 from xyield.splits import CrossValidation, FewShot
 from xyield.training import Hardware, Schedule, Stage, load_network, trained
@@ -99,6 +100,34 @@ def test_folds_of_two_sizes(runs):
     rows = run(METHODS["none"], dataclasses.replace(WORLD, protocol=CrossValidation()), [0, 9])
     assert rows["n_train"].tolist() == [214, 215]
     assert rows["n_test"].tolist() == [24, 23]
+
+
+def test_networks_one_by_one_predict_what_they_predict_together():
+    "With statistics, scales and shifts of batch normalisation that are not those of the start."
+    network = new_networks(3, [0, 1, 2], Architecture((3, 4, 5), 8))
+    generator = torch.Generator().manual_seed(0)
+    for norm in network.features[1::3]:
+        for tensor in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
+            tensor.uniform_(0.5, 2, generator=generator)
+    images = torch.randn(50, 2, 9, 18, generator=generator)
+    together = copy.deepcopy(network).double().eval()(images[:, None].double()).detach()
+    for training in (True, False):
+        found = predict(network.train(training), images, batch_size=16)
+        torch.testing.assert_close(found.double(), together, rtol=1e-5, atol=1e-5)
+        assert network.training == training
+
+
+@pytest.mark.parametrize("grid", [(9, 18), (32, 32)])
+def test_predictions_in_this_memory_layout_do_not_crash(root, grid):
+    "A convolution of the CPU once did for some sizes, and took the process with it."
+    code = f"""if True:
+        import torch
+        from xyield.networks import Architecture, new_networks, predict
+        for n in (1, 7, 238, 1024):
+            images = torch.randn(n, 2, *{grid})
+            assert predict(new_networks(1, [0, 1], Architecture(padding=1, grid={grid})), images).isfinite().all()
+    """
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
 
 
 def test_missing_device_is_named():

@@ -20,7 +20,8 @@ from filelock import FileLock
 from torch import nn
 
 from xyield import store, testbed, training
-from xyield.image_runs import ImagePairs, run_images
+from xyield.image_runs import run_images
+from xyield.image_world import ImagePairs
 from xyield.masks import full_masks
 from xyield.measurements import measurements
 from xyield.methods import bi_rpt, changed, hand_tune, mix_training, no_pretraining, pretrain_transfer
@@ -110,6 +111,7 @@ OURS = {(kind, name) for kind, name in ALL if kind != "own"}
 ALLOYS = {key for key in ALL if key[0] == "alloys"}
 TARGETS = {key for key in ALL if key[1] not in ("pretrained", "pruned")}
 IMAGES = OURS - ALLOYS
+BOTH = {(kind, name) for kind, name in ALL if name in ("mix", "birpt")}  # whose stages are in `methods`
 
 
 def keys():
@@ -124,14 +126,15 @@ keys_of_the_code_as_it_is = functools.cache(keys)
     ("training", "done // self.decay_every", "epoch // self.decay_every", ALL),
     ("masks", "PRUNED_PER_ROUND = 0.2", "PRUNED_PER_ROUND = 0.3", ALL),
     ("networks", "value.chunk(replicates)[i]", "value.chunk(replicates)[0]", ALL),
-    ("methods", "epochs // 2", "epochs // 3", OURS | {("own", "mix"), ("own", "birpt")}),
-    ("bilevel", "self.epochs += 1", "self.epochs += 2", OURS | {("own", "mix"), ("own", "birpt")}),
+    ("methods", "epochs // 2", "epochs // 3", BOTH),
+    ("bilevel", "self.epochs += 1", "self.epochs += 2", BOTH),
     ("splits", "random_state=seed", "random_state=seed + 1", ALLOYS & TARGETS),
     ("simulator", "ALPHA = 1 / 12", "ALPHA = 1 / 13", ALLOYS),
     ("space", "default_rng(seed)", "default_rng(seed + 1)", ALLOYS),
     ("pseudo_images", "GRID_SHAPE = (9, 18)", "GRID_SHAPE = (9, 19)", ALLOYS),
-    ("runs", '"best_epoch": best', '"best_epoch": best + 1', ALLOYS),
-    ("testbed", "0.08, 0.12", "0.09, 0.12", IMAGES), ("image_runs", "100 * torch.cat", "99 * torch.cat", IMAGES),
+    ("alloy_world", '"best_epoch": best', '"best_epoch": best + 1', ALLOYS),
+    ("runs", "STACK = 10", "STACK = 5", set()), ("image_runs", '"lower_rate": 0.05', '"lower_rate": 0.06', set()),
+    ("testbed", "0.08, 0.12", "0.09, 0.12", IMAGES), ("image_world", "100 * torch.cat", "99 * torch.cat", IMAGES),
     ("statistics", "stats.sem", "np.std", set()), ("report", "dpi=150", "dpi=151", set()),
     ("peers", "noise0=[0.02]", "noise0=[0.03]", set()), ("store", "indent=1", "indent=2", set()),
     ("bilevel", "The present gates", "All present gates", set()),  # a docstring

@@ -23,10 +23,11 @@ from scipy.stats import qmc
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
+from .alloy_world import Alloys
 from .alloys import PALETTE, to_formula
 from .checks import check_columns, check_count
 from .methods import Settings, alternation, bi_rpt, hand_tune, no_pretraining, pretrain_transfer, shrinkage
-from .runs import ALLOY_SETTINGS, Alloys, run
+from .runs import ALLOY_SETTINGS, run
 from .simulator import yield_strength
 from .space import DesignSpace
 from .splits import CrossValidation, FewShot
@@ -123,7 +124,7 @@ def values_at(
         found[name] = round(value) if name in WHOLE else min(value, 1.0) if name == "damping" else value
     return found
 
-# %% ../nbs/3_evaluation/18_protocol.ipynb #53eb6151
+# %% ../nbs/3_evaluation/18_protocol.ipynb #d84f7f9c
 @dataclass(frozen=True)
 class Cell:
     "What settings are for."
@@ -218,7 +219,7 @@ def search(
         rows += [{"method": method, "step": step} | values | judge(values) for values in progress(found)]
     return pd.DataFrame(rows).sort_values("mean", ascending=sign < 0, ignore_index=True)
 
-# %% ../nbs/3_evaluation/18_protocol.ipynb #36ff7d0f
+# %% ../nbs/3_evaluation/18_protocol.ipynb #b1811a50
 def judged(
     method: str,
     values: dict[str, float],
