@@ -39,8 +39,7 @@ KEYS = f"{STORAGE}::test_a_changed_hyperparameter_data_or_seed_is_another_questi
 MUTATIONS = [
     # several processes
     Mutation("two processes: plain steps are not averaged", "training",
-             "wrapped, prepared = accelerator.prepare(network, optimizer)",
-             "wrapped, prepared = network, accelerator.prepare(optimizer)", TWO),
+             "wrapped = accelerator.prepare(network)", "wrapped = network", TWO),
     Mutation("two processes: Bi-RPT is not averaged", "bilevel",
              "several = self.accelerator is not None and", "several = False and", TWO),
     Mutation("two processes: the same, noticed without the engine", "bilevel",

@@ -80,7 +80,7 @@ class BiLevelStep(PlainStep):
         options = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.name != "source_batch"}
         self.method = BiRPT(
             network, lambda model, batch: world.loss(model, batch, "source"),
-            lambda model, batch: world.loss(model, batch, domain), getattr(optimizer, "optimizer", optimizer),
+            lambda model, batch: world.loss(model, batch, domain), optimizer,
             masked=world.masked, accelerator=accelerator, **options)
         self.lower_steps = settings.lower_steps
 

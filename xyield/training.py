@@ -376,8 +376,8 @@ def fit(
     began, accelerator, schedule = time.perf_counter(), accelerator_for(hardware), stage.schedule
     network.to(accelerator.device)
     optimizer = make_optimizer(network.parameters(), schedule)
-    wrapped, prepared = accelerator.prepare(network, optimizer)
-    step = stage.step(wrapped, network, world, prepared, accelerator)
+    wrapped = accelerator.prepare(network)  # not the optimiser, whose wrapper is slow
+    step = stage.step(wrapped, network, world, optimizer, accelerator)
     history, already = _load_progress(progress, network, optimizer, step)
     failed, done = {**(failed or {}), **already}, len(history.get("loss", ()))
     zeros = {name: mask.to(accelerator.device) for name, mask in (zeros or {}).items()}

@@ -36,8 +36,8 @@ def seconds_per_step(stage, n_networks, steps, repeats):
     "The best of several timings of one training step of a stack of `n_networks`."
     seeds, accelerator = list(range(n_networks)), accelerator_for(Hardware("cpu"))
     network = WORLD.network(seeds)
-    wrapped, optimizer = accelerator.prepare(network, make_optimizer(network.parameters(), stage.schedule))
-    step = stage.step(wrapped, network, WORLD, optimizer, accelerator)
+    optimizer = make_optimizer(network.parameters(), stage.schedule)
+    step = stage.step(network, network, WORLD, optimizer, accelerator)
     source = endless("source", seeds, stage.source_batch) if stage.source_batch else None
     batches, timings = endless(stage.domain, seeds, stage.schedule.batch_size), []
     for _ in range(repeats + 1):  # the first warms up
