@@ -120,7 +120,7 @@ class Box:
         return self.common | self.own[method]
 
 
-WHOLE = ("epochs", "source_rounds", "target_rounds")  # settings that are whole numbers
+WHOLE = ("epochs", "source_rounds", "target_rounds", "lower_every")  # settings that are whole numbers
 
 
 def values_at(
@@ -132,7 +132,9 @@ def values_at(
     sides, found = box.sides(method), {}
     for (name, (low, high)), share in zip(sides.items(), position, strict=True):
         value = float(f"{low * (high / low) ** share:.3g}")
-        found[name] = round(value) if name in WHOLE else min(value, 1.0) if name == "damping" else value
+        if name in WHOLE:
+            value = max(0 if name.endswith("rounds") else 1, round(value))
+        found[name] = min(value, 1.0) if name == "damping" else value
     return found
 
 # %% ../nbs/3_evaluation/18_protocol.ipynb #d84f7f9c
@@ -148,7 +150,8 @@ class Cell:
 def alloy_box(epochs: tuple[float, float], gamma: tuple[float, float]) -> Box:
     "The search of the methods on alloys."
     common = {"rate": (3e-4, 3e-2), "damping": (0.05, 1.0), "epochs": epochs}
-    decay, pull, rounds = {"weight_decay": (1e-5, 1e-1)}, {"pull": (0.02, 1.0)}, (0.5, 4.5)
+    decay, rounds = {"weight_decay": (1e-5, 1e-1)}, (0.5, 4.5)
+    pull = {"pull": (0.05, 2.0), "lower_every": (0.7, 8.5)}
     return Box(common, {"no_pretraining": decay, "pretrain_transfer": decay, "alternation": pull,
                         "handtune": {"source_rounds": rounds, "target_rounds": rounds},
                         "birpt": pull | {"gamma": gamma}})
@@ -175,7 +178,8 @@ def settings_of(
         ALLOY_SETTINGS.transfer, epochs=epochs, decay_every=-(-epochs // 3), momentum=1 - values["damping"],
         learning_rate=values["rate"] * values["damping"], weight_decay=values.get("weight_decay", 0.0))
     bilevel = dataclasses.replace(
-        ALLOY_SETTINGS.bilevel, lower_every=1, lower_rate=values["rate"] * values.get("pull", 0.0),
+        ALLOY_SETTINGS.bilevel, lower_every=int(values.get("lower_every", 1)),
+        lower_rate=values["rate"] * values.get("pull", 0.0),
         epsilon_decay=ALLOY_SETTINGS.bilevel.epsilon_decay ** (paper / epochs))  # as far as over the paper's epochs
     if "gamma" in values:
         once = dataclasses.replace(bilevel, gamma=values["gamma"], mask_rate=1.0)
