@@ -177,7 +177,7 @@ def test_steps_are_algorithm_2(p, lower_mask_rate):
 
 
 LOOPS = {"gated": (2, 2), "twice_gated": (3, 1), "through_gates": (4, 1), "lower_step": (3, 2), "adjoint": (6, 2),
-         "masks_step": (4, 2)}  # -> how many tensors and numbers they take
+         "masks_step": (4, 3)}  # -> how many tensors and numbers they take
 
 
 def loop_arguments(name, epsilon=0.1):
@@ -186,7 +186,7 @@ def loop_arguments(name, epsilon=0.1):
     tensors = [torch.randn(3, 1234, generator=generator) for _ in range(n)]
     for i, tensor in enumerate(tensors):
         tensor[i % 3, 100 * i : 100 * i + 300] = 0
-    return tensors, [0.05, 0.02] if name == "masks_step" else [epsilon, 0.03][:m]
+    return tensors, [0.05, 0.02, 2.0] if name == "masks_step" else [epsilon, 0.03][:m]
 
 
 def several(found):

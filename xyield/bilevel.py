@@ -143,21 +143,21 @@ def adjoint(mu, h, weight, v, gradient, mask, epsilon: float, rate: float):
     return mu + (h * weight - rate * v * gradient) * gate_slope(mask, epsilon)
 
 # %% ../nbs/2_method/10_bilevel.ipynb #10a9000d
-def _masks_loop(m_s, m_t, d_s, d_t, rate, strength, new_s, new_t):
+def _masks_loop(m_s, m_t, d_s, d_t, rate, strength, ratio, new_s, new_t):
     none = strength - strength
     for i in range(len(new_s)):
         s, t = m_s[i] - rate * d_s[i], m_t[i] - rate * d_t[i]
-        for_s, for_t = strength / abs(t), strength / abs(s)
+        for_s, for_t = ratio * strength / abs(t), strength / abs(s)
         for_s, for_t = for_s if for_s < np.inf else none, for_t if for_t < np.inf else none
         new_s[i] = s - min(max(s, -for_s), for_s)
         new_t[i] = t - min(max(t, -for_t), for_t)
 
 
 @in_one_pass(_masks_loop, n_results=2)
-def masks_step(m_s, m_t, d_s, d_t, rate: float, strength: float):
-    "Gradient and proximal step of both masks (Eqs 9 to 11); `strength` is λ_m γ."
+def masks_step(m_s, m_t, d_s, d_t, rate: float, strength: float, ratio: float = 1.0):
+    "Gradient and proximal step of both masks (Eqs 9 to 11); `strength` is λ_m γ, for m_s times `ratio`."
     hat_s, hat_t = torch.sub(m_s, d_s, alpha=rate), torch.sub(m_t, d_t, alpha=rate)
-    return proximal_step(hat_s, hat_t, strength), proximal_step(hat_t, hat_s, strength)
+    return proximal_step(hat_s, hat_t, ratio * strength), proximal_step(hat_t, hat_s, strength)
 
 # %% ../nbs/2_method/10_bilevel.ipynb #76b37047
 Weights = dict[str, torch.Tensor]  # the trained parameters of a model by name, masked or not
@@ -450,6 +450,7 @@ class BiRPT:
         lower_steps: int = 1,  # p; 0 for no lower level at all
         lower_every: int = 1,  # outer steps for each lower level
         lower_mask_rate: float = 0.0,  # λ_{m,l} of Eq. 4; 0 in Algorithm 2
+        gamma_ratio: float = 1.0,  # of γ for m_s to γ for m_t
         epsilon: float = 0.1,  # ε of the gates in the first epoch
         epsilon_decay: float = 0.9,  # factor on ε after each epoch
         masked: Callable[[str], bool] | None = None,  # which weights get masks, by name; default: see `maskable`
@@ -460,7 +461,7 @@ class BiRPT:
     ):
         self.source_loss, self.target_loss = source_loss, target_loss
         self.optimizer, self.accelerator = optimizer, accelerator
-        self.gamma, self.mask_rate, self.lower_rate = gamma, mask_rate, lower_rate
+        self.gamma, self.gamma_ratio, self.mask_rate, self.lower_rate = gamma, gamma_ratio, mask_rate, lower_rate
         self.lower_steps, self.lower_every, self.lower_mask_rate = lower_steps, lower_every, lower_mask_rate
         self.initial_epsilon, self.epsilon_decay, self.second_order = epsilon, epsilon_decay, second_order
         _check_settings(self)
@@ -478,7 +479,8 @@ def _check_settings(method):
     "Refuse settings that mean nothing."
     check_count("lower_steps", method.lower_steps, 0)
     check_count("lower_every", method.lower_every)
-    for name in ("gamma", "mask_rate", "lower_rate", "lower_mask_rate", "initial_epsilon", "epsilon_decay"):
+    for name in ("gamma", "gamma_ratio", "mask_rate", "lower_rate", "lower_mask_rate", "initial_epsilon",
+                 "epsilon_decay"):
         value = getattr(method, name)
         if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < float("inf"):
             raise ValueError(f"{name.removeprefix('initial_')} is {value!r}; expected a finite number, 0 or more")
@@ -697,7 +699,7 @@ def _update_masks(self: BiRPT, found: dict, rate: float):
         (m_s, d_s), (m_t, d_t) = ((masks[name], d[name]) if name in masks else absent for masks, d in
                                   ((found["m_star"], found["d_m_s"]), (self.m_t, found["d_m_t"])))
         strength = rate * self.gamma if name in found["d_theta_star"] else 0.0
-        moved = masks_step(m_s, m_t, d_s, d_t, rate, strength)
+        moved = masks_step(m_s, m_t, d_s, d_t, rate, strength, self.gamma_ratio)
         for masks, new in zip((self.m_s, self.m_t), moved, strict=True):
             masks |= {name: new} if name in masks else {}
 

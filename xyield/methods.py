@@ -61,6 +61,7 @@ class BiLevel:
     lower_every: int = 1  # outer steps for each lower level; 1 in Algorithm 2, 10 in the authors' image code
     lower_steps: int = 1  # p; 0 for no lower level at all
     lower_mask_rate: float = 0.0  # λ_{m,l} of Eq. 4; 0 holds m_s fixed in the lower level, as Algorithm 2 does
+    gamma_ratio: float = 1.0  # of γ for m_s to γ for m_t
     epsilon: float = 0.1  # ε of the gates in the first epoch
     epsilon_decay: float = 0.9  # factor on ε after each epoch
     learn_source_mask: bool = True  # False fixes m_s: its gates are 1
@@ -69,7 +70,8 @@ class BiLevel:
     def __post_init__(self):
         for name, least in (("source_batch", 1), ("lower_every", 1), ("lower_steps", 0)):
             check_count(name, getattr(self, name), least)
-        check_rates(self, "lower_rate", "mask_rate", "gamma", "lower_mask_rate", "epsilon", "epsilon_decay")
+        check_rates(self, "lower_rate", "mask_rate", "gamma", "gamma_ratio", "lower_mask_rate", "epsilon",
+                    "epsilon_decay")
 
 # %% ../nbs/2_method/12_methods.ipynb #12aa000c
 class BiLevelStep(PlainStep):
