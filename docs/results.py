@@ -46,7 +46,8 @@ def artefacts() -> list[Path]:
         place = re.match(r"(tab|fig)(a?)(\d+)", path.stem)
         return (0, place[2], int(place[3]), path.stem) if place else (1, "", 0, path.stem)
 
-    return sorted([*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")], key=order)
+    found = [*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")]
+    return sorted((p for p in found if f"{p.parent.name}/{p.name}" in _made_by()), key=order)  # all but the speed's
 
 
 def _provenance(sidecar: Path, content: dict) -> str:
