@@ -46,16 +46,19 @@ def artefacts() -> list[Path]:
         place = re.match(r"(tab|fig)(a?)(\d+)", path.stem)
         return (0, place[2], int(place[3]), path.stem) if place else (1, "", 0, path.stem)
 
-    found = [*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")]
-    return sorted((p for p in found if f"{p.parent.name}/{p.name}" in _made_by()), key=order)  # all but the speed's
+    return sorted([*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")], key=order)
 
 
 def _provenance(sidecar: Path, content: dict) -> str:
-    notebook, commit = experiment_of(sidecar), content.get("commit") or ""
+    commit = content.get("commit") or ""
     data = Path(content["artefact"]).name
     parts = [f"profile `{content['profile']}`", f"commit [`{commit[:7]}`]({SETTINGS['git_url']}/commit/{commit[:40]})"]
-    parts.append(f"`make {_task(sidecar).part}`")
-    parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
+    if sidecar.stem == "speed":  # the only one that no experiment leaves
+        parts.append("`make bench`")
+    else:
+        notebook = experiment_of(sidecar)
+        parts.append(f"`make {_task(sidecar).part}`")
+        parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
     folder = f"/{sidecar.parent.name}"
     parts += [f"[data]({folder}/{data})", f"[parameters and versions]({folder}/{sidecar.name})"]
     return "{.provenance}\n" + " · ".join(parts)

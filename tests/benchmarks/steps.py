@@ -106,7 +106,8 @@ def measure(rounds):
         bound = 1e3 * (flops / rate + 4 * numbers / speed)
         rows.append({
             "world": world, "networks": n, "step": name, "ms": ms, "bound_ms": bound, "of_bound": bound / ms,
-            "Gflop": flops / 1e9, "MB": 4e-6 * numbers, "spread": (max(times[case][1:]) - min(times[case][1:])) * 1e3 / ms})
+            "Gflop": flops / 1e9, "MB": 4e-6 * numbers,
+            "spread": 1e3 * (max(times[case][1:]) - min(times[case][1:])) / ms})
     return pd.DataFrame(rows), rate, speed
 
 
@@ -130,9 +131,9 @@ def main():
         "bound / step": table["of_bound"].map("{:.0%}".format), "range / median": table["spread"].map("{:.0%}".format)})
     load = [round(before, 1), round(os.getloadavg()[0], 1)]
     notes = (f"Processor time of one thread of {processor()}, medians of {chosen.rounds} rounds of {STEPS} steps. The "
-             f"bound: operations at {rate / 1e9:.0f} Gflop/s (a product of matrices of 512 × 512), and the weights' way "
-             f"through memory at {speed / 1e9:.1f} GB/s (a copy), both measured in the same rounds. A Bi-RPT step has a "
-             "lower level at every fifth step of alloys and every fourth of images; an evaluation is that of all "
+             f"bound: operations at {rate / 1e9:.0f} Gflop/s (a product of matrices of 512 × 512) and the weights' way "
+             f"through memory at {speed / 1e9:.1f} GB/s (a copy), both of the same rounds. A Bi-RPT step has a lower "
+             " level at every fifth step of alloys and every fourth of images; an evaluation is that of all "
              "measured alloys.")
     if max(load) > 1.5:
         notes += (" **Others used the machine meanwhile**: processor time is not free of them, so read ratios within "
