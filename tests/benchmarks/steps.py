@@ -133,7 +133,7 @@ def main():
     notes = (f"Processor time of one thread of {processor()}, medians of {chosen.rounds} rounds of {STEPS} steps. The "
              f"bound: operations at {rate / 1e9:.0f} Gflop/s (a product of matrices of 512 × 512) and the weights' way "
              f"through memory at {speed / 1e9:.1f} GB/s (a copy), both of the same rounds. A Bi-RPT step has a lower "
-             " level at every fifth step of alloys and every fourth of images; an evaluation is that of all "
+             "level at every fifth step of alloys and every fourth of images; an evaluation is that of all "
              "measured alloys.")
     if max(load) > 1.5:
         notes += (" **Others used the machine meanwhile**: processor time is not free of them, so read ratios within "
