@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce search test nightly lint docs readme notebooks hooks clean
+.PHONY: help setup data lock audit reproduce search bench test nightly lint docs readme notebooks hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -51,6 +51,9 @@ reproduce search: setup
 
 reproduce:  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 search:  ## search for settings anew, by validation (profile=laptop, cores=2)
+
+bench: setup  ## what a training step costs on this processor: tables/speed.md
+	$(THREADS) $(BIN)/python tests/benchmarks/steps.py
 
 test: setup lint  ## lint, pytest and the tests within the notebooks
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest

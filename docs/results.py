@@ -50,11 +50,15 @@ def artefacts() -> list[Path]:
 
 
 def _provenance(sidecar: Path, content: dict) -> str:
-    notebook, commit = experiment_of(sidecar), content.get("commit") or ""
+    commit = content.get("commit") or ""
     data = Path(content["artefact"]).name
     parts = [f"profile `{content['profile']}`", f"commit [`{commit[:7]}`]({SETTINGS['git_url']}/commit/{commit[:40]})"]
-    parts.append(f"`make {_task(sidecar).part}`")
-    parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
+    if sidecar.stem == "speed":  # the only one that no experiment leaves
+        parts.append("`make bench`")
+    else:
+        notebook = experiment_of(sidecar)
+        parts.append(f"`make {_task(sidecar).part}`")
+        parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
     folder = f"/{sidecar.parent.name}"
     parts += [f"[data]({folder}/{data})", f"[parameters and versions]({folder}/{sidecar.name})"]
     return "{.provenance}\n" + " · ".join(parts)

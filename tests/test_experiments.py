@@ -155,7 +155,7 @@ def test_the_closure_is_what_python_imports():
 def test_every_committed_artefact_is_left_by_one_experiment():
     committed = {f"{folder}/{p.name}" for folder in ("tables", "figures") for p in (ROOT / folder).iterdir()}
     made = [file for task in TASKS.values() for file in task.leaves]
-    assert committed <= set(made)
+    assert committed - {f"tables/speed.{kind}" for kind in ("csv", "json", "md")} <= set(made)  # `make bench`
     assert len(made) == len(set(made))
 
 

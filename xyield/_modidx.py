@@ -614,6 +614,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'xyield.testbed.Testbed.source_train': ('1_data/testbed.html#testbed.source_train', 'xyield/testbed.py'),
                                 'xyield.testbed.Testbed.target_train': ('1_data/testbed.html#testbed.target_train', 'xyield/testbed.py'),
                                 'xyield.testbed._read_idx': ('1_data/testbed.html#_read_idx', 'xyield/testbed.py'),
+                                'xyield.testbed._source_pairs': ('1_data/testbed.html#_source_pairs', 'xyield/testbed.py'),
                                 'xyield.testbed.compose': ('1_data/testbed.html#compose', 'xyield/testbed.py'),
                                 'xyield.testbed.digits': ('1_data/testbed.html#digits', 'xyield/testbed.py'),
                                 'xyield.testbed.fashion_mnist': ('1_data/testbed.html#fashion_mnist', 'xyield/testbed.py')},

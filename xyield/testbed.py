@@ -117,6 +117,11 @@ def compose(
         grey = np.clip(grey + rng.normal(scale=sigma, size=grey.shape).astype(np.float32), 0, 1)
     return Images(torch.from_numpy(grey[:, None] * 2 - 1), torch.arange(len(classes)).repeat_interleave(per_class))
 
+# %% ../nbs/1_data/07_testbed.ipynb #1ba98d0a
+@functools.lru_cache(maxsize=2)
+def _source_pairs(items: str, n_classes: int, per_class: int, sigma: float) -> Images:
+    return compose(items, "source", CLASSES[:n_classes], per_class, seed=0, sigma=sigma)
+
 # %% ../nbs/1_data/07_testbed.ipynb #1ba98d0b
 @dataclass(frozen=True)
 class Testbed:
@@ -151,7 +156,7 @@ class Testbed:
 
     def source_train(self) -> Images:
         sigma = 0.0 if self.source == "ImageNet" else SIGMAS[self.severity - 1]
-        return compose(self.items, "source", CLASSES[: self.n_source], self.source_per_class, seed=0, sigma=sigma)
+        return _source_pairs(self.items, self.n_source, self.source_per_class, sigma)
 
     def target_train(self, seed: int) -> Images:
         everything = compose(self.items, "target", self._target_classes, 30, seed=1000 + seed)
