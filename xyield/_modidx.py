@@ -100,7 +100,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'xyield.claims._skewness': ('3_evaluation/claims.html#_skewness', 'xyield/claims.py'),
                                'xyield.claims._value': ('3_evaluation/claims.html#_value', 'xyield/claims.py'),
                                'xyield.claims._yaml': ('3_evaluation/claims.html#_yaml', 'xyield/claims.py'),
-                               'xyield.claims.copy_of': ('3_evaluation/claims.html#copy_of', 'xyield/claims.py'),
                                'xyield.claims.ledger': ('3_evaluation/claims.html#ledger', 'xyield/claims.py'),
                                'xyield.claims.measure': ('3_evaluation/claims.html#measure', 'xyield/claims.py'),
                                'xyield.claims.number': ('3_evaluation/claims.html#number', 'xyield/claims.py'),
