@@ -11,6 +11,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from ledger import claims
 from notebooks import Pages
 from playground import networks, write_page_data
 from reference import public_names, write_reference
@@ -108,7 +109,7 @@ def prepare():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(pages.page(path), ensure_ascii=False))
     _, sidecar = networks()
-    values = quoted_numbers() | {
+    values = quoted_numbers() | claims() | {
         "notation": notation(),
         "chapters": f"{parts()}\n{contents(library_notebooks())}",
         "tutorials": f"{entries(TUTORIALS)}\n{contents(TUTORIALS)}",

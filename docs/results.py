@@ -70,7 +70,9 @@ def _section(sidecar: Path) -> tuple[str, str]:
         lines = re.sub(r"^Profile: `.*`\.\n", "", body.strip(), flags=re.M).strip().splitlines()
         rows = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
         body = "\n".join(lines)
-        if rows > LONG:
+        if sidecar.stem == "claims":  # a page of its own
+            body = "Every claim with its verdict and numbers is on the page [The paper's claims](claims.md)."
+        elif rows > LONG:
             table, rest = "\n".join(lines[:rows]), "\n".join(lines[rows:])
             body = f"::::{{dropdown}} All {rows - 2} rows\n{table}\n::::\n{rest}"
     else:
