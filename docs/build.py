@@ -58,11 +58,11 @@ def home_figure(path):
     plt.close(figure)
 
 
-def notation() -> str:
-    "The notation table, from index.ipynb."
+def of_readme(heading: str) -> str:
+    "A section of index.ipynb."
     cells = json.loads((NOTEBOOKS / "index.ipynb").read_text())["cells"]
     text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    return re.search(r"^## Notation\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1].strip()
+    return re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1].strip()
 
 
 def entries(notebooks: list) -> str:
@@ -110,7 +110,8 @@ def prepare():
         target.write_text(json.dumps(pages.page(path), ensure_ascii=False))
     _, sidecar = networks()
     values = quoted_numbers() | claims() | {
-        "notation": notation(),
+        "notation": of_readme("Notation"),
+        "outcomes": pages.prose(of_readme("What came out"), ROOT / "README.md"),
         "chapters": f"{parts()}\n{contents(library_notebooks())}",
         "tutorials": f"{entries(TUTORIALS)}\n{contents(TUTORIALS)}",
         "members": str(sidecar["parameters"]["exported"]),

@@ -6,14 +6,16 @@ import pandas as pd
 from site_paths import ROOT
 
 from xyield.claims import QUOTE, VERDICTS, number_text, read_errata
+from xyield.paper import METHODS
 
-BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "secondary"), strict=True))
+BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted"), strict=True))
 SECTIONS = {"abstract": "Abstract", "1": "1 Introduction", "3": "3 The benchmark", "4": "4 The method",
             "4.1": "4.1 Images", "5": "5 Alloys", "6": "6 Conclusions", "B": "Appendix B", "C": "Appendix C",
             "D": "Appendix D", "this edition": "What this edition says"}
 KINDS = {"testbed": "On the image testbed, where Fashion pairs stand for ImageNet and CUB-200",
          "printed": "In the numbers that the paper prints"}
 SHORT = 6  # numbers that are shown without a click
+WORDS = METHODS | {"best": "best epoch", "last": "last epoch", "0.1": "10 % of the points", "0.05": "5 %"}  # of parts
 
 
 def badge(verdict: str) -> str:
@@ -51,9 +53,11 @@ def _source(table: str) -> str:
 def _numbers(rows: pd.DataFrame) -> str:
     lines = []
     for _, row in rows.iterrows():
-        name = "" if row["part"] == "number" else f"{row['part']}: ".replace("|", "\\|").replace("_", "\\_")
-        lines.append(f"- {name}**{number_text(row)}**, {row['bounds']}: {row['outcome']} · {_source(row['table'])}")
-    text = "\n".join(lines)
+        words = ", ".join(WORDS.get(word, word) for word in row["part"].split(", "))
+        name = "" if words == "number" else f"{words}: ".replace("|", "\\|").replace("_", "\\_")
+        lines.append(f"- {name}**{number_text(row)}**, {row['bounds']}: {row['outcome']}")
+    sources = ", ".join(_source(name) for name in rows["table"].unique())
+    text = "\n".join([*lines, "", f"{{.sources}}\nFrom {sources}"])
     return text if len(lines) <= SHORT else f"::::{{dropdown}} {len(lines)} numbers\n{text}\n::::"
 
 
@@ -66,7 +70,7 @@ def _claim(rows: pd.DataFrame) -> str:
     if not head["needs"] and set(ours["outcome"]) == {"open"}:
         needs = " All intervals span the bound: our repeats are too few to tell."
     parts = [f"(claim-{head['claim']})=\n:::::{{card}}\n:class-card: claim\n",
-             f"{badge(head['verdict'])}{words}{place}", f"{head['asks']}{needs}"]
+             f"{badge(head['verdict'])}{words}{place}", f"*Asked:* {head['asks']}{needs}"]
     parts += [_numbers(ours)] if len(ours) else []
     for kind, title in KINDS.items():
         if head[kind]:
@@ -90,5 +94,4 @@ def claims() -> dict[str, str]:
     errata = "\n".join(
         f"**{e['place']}**: {e['says']}\n: {e['found']}" + (f" *Doubtful: {e['doubt']}*" if e["doubt"] else "") + "\n"
         for e in read_errata().values())
-    return {"overview": "\n".join(lines), "claims": "\n".join(text), "errata": errata,
-            "claim_counts": ", ".join(f"{(heads.loc[heads['quote'] != '', 'verdict'] == v).sum()} {v}" for v in VERDICTS)}
+    return {"overview": "\n".join(lines), "claims": "\n".join(text), "errata": errata}

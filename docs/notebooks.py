@@ -98,6 +98,8 @@ class Pages:
         if page:
             here = Path(page_of(path) or "index").parent
             return f"[{label}]({os.path.relpath(page, here)}.{'md' if page == 'index' else 'ipynb'}{anchor})"
+        if file.parent in (ROOT / "tables", ROOT / "figures") and file.with_suffix(".json").is_file():
+            return f"[{label}](#artefact-{file.parent.name}-{file.stem})"
         if file.is_relative_to(ROOT) and file.exists():
             return f"[{label}]({GITHUB}/{file.relative_to(ROOT)})"
         return match[0]
