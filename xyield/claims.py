@@ -338,11 +338,11 @@ def requoted(
     return QUOTE.sub(right, text)
 
 # %% ../nbs/3_evaluation/30_claims.ipynb #f7e13e6b
-def read_errata() -> dict[str, dict]:  # id -> place, says (the paper), found, doubt (a reading in which all is well)
+def read_errata() -> dict[str, dict]:  # id -> place, says (the paper), found, doubt (or ""), wording
     "The paper's errata, as data; raises `ValueError` for one that is incomplete or there twice."
     errata = {}
     for erratum in _yaml("errata.yml"):
         if erratum["id"] in errata or not {"place", "says", "found"} <= set(erratum):
             raise ValueError(f"errata.yml: {erratum['id']} is there twice, or has no place, says and found")
-        errata[erratum["id"]] = {"doubt": ""} | {k: v for k, v in erratum.items() if k != "id"}
+        errata[erratum["id"]] = {"doubt": "", "wording": False} | {k: v for k, v in erratum.items() if k != "id"}
     return errata
