@@ -7,6 +7,7 @@ __all__ = ['QUANTITIES', 'BOUNDS', 'VERDICTS', 'KINDS', 'ARGUMENTS', 'DIGITS', '
            'outcome', 'verdict', 'read_claims', 'ledger', 'number_text', 'part_reference', 'requoted', 'read_errata']
 
 # %% ../nbs/3_evaluation/30_claims.ipynb #a3b3a768
+import functools
 import importlib.resources
 import inspect
 import re
@@ -65,15 +66,17 @@ def pick(
     where: dict,  # column -> value, or a list of values
 ) -> pd.DataFrame:  # its rows that agree
     "Rows of a table; raises `ValueError` that says what is there, if a column or a value is not."
-    table = rows = tables[name]
+    table = tables[name]
+    chosen = np.ones(len(table), dtype=bool)
     for column, wanted in where.items():
         if column not in table:
             raise ValueError(f"{name} has no column {column!r}; it has {', '.join(table)}")
-        found = [_is(rows[column], value) for value in (wanted if isinstance(wanted, list) else [wanted])]
+        values = wanted if isinstance(wanted, list) else [wanted]
+        found = [chosen & _is(table[column], value).to_numpy() for value in values]
         if not all(hits.any() for hits in found):
             raise ValueError(f"{name} has no row with {where}; {column} is one of {list(table[column].unique())[:12]}")
-        rows = rows[np.logical_or.reduce(found)]
-    return rows
+        chosen = np.logical_or.reduce(found)
+    return table[chosen]
 
 # %% ../nbs/3_evaluation/30_claims.ipynb #ba5eb325
 def number(
@@ -220,8 +223,10 @@ def verdict(
 KINDS = ("tests", "testbed", "printed")  # our tables decide; the image testbed and the paper's own stand beside them
 
 
+@functools.cache
 def _yaml(name):
-    return yaml.safe_load((importlib.resources.files("xyield") / name).read_text(encoding="utf-8"))
+    text = (importlib.resources.files("xyield") / name).read_text(encoding="utf-8")
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the fast one, where it was compiled
 
 
 def read_claims() -> list[dict]:  # id, place, quote, asks, needs, tests, testbed, printed; findings have no quote
