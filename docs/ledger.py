@@ -65,7 +65,7 @@ def _claim(rows: pd.DataFrame) -> str:
     head = rows.iloc[0]
     words = f" “{head['quote']}”" if head["quote"] else ""
     place = f" <span class=\"place\">{head['place']}</span>" if head["quote"] else ""
-    needs = f" It takes {head['needs']}." if head["needs"] else ""
+    needs = f" This needs {head['needs']}." if head["needs"] else ""
     ours = rows[rows["kind"] == "tests"]
     if not head["needs"] and set(ours["outcome"]) == {"open"}:
         needs = " All intervals span the bound: our repeats are too few to tell."

@@ -1,4 +1,4 @@
-"""Write into every notebook and page the verdicts and numbers that its links to claims quote: `python docs/quotes.py`.
+"""Write into every notebook and page the verdicts and numbers that its links to claims quote: `make quotes`.
 
 Read what it changes: a sentence around a verdict that has turned is wrong now.
 """

@@ -33,7 +33,7 @@ def verdicts(table):
     return table.drop_duplicates("claim").set_index("claim")["verdict"]
 
 
-def tests_of(claim):
+def asked_by(claim):
     return [test for kind in KINDS for test in claim.get(kind, [])]
 
 
@@ -81,7 +81,7 @@ def test_verdicts_turn_with_the_rows(root, now):
 
 def test_nothing_is_decided_when_intervals_are_endless(root, now):
     wide = ledger(Altered(root, lambda t: t.assign(**{c: 1e6 for c in t if "ci95" in str(c)})))
-    own = {name for name, claim in CLAIMS.items() if {"mean", "correlation"} & {t["of"] for t in tests_of(claim)}}
+    own = {name for name, claim in CLAIMS.items() if {"mean", "correlation"} & {t["of"] for t in asked_by(claim)}}
     computed = (now["kind"] != "printed") & (now["ci95"] > 0) & ~now["claim"].isin(own)
     assert computed.sum() > 100
     assert set(wide.loc[computed, "outcome"]) == {"open"}
@@ -110,7 +110,7 @@ def test_what_is_missing_is_named(root, tmp_path):
 
 
 def test_every_quantity_is_used_and_few_are_enough():
-    used = {test["of"] for claim in CLAIMS.values() for test in tests_of(claim)}
+    used = {test["of"] for claim in CLAIMS.values() for test in asked_by(claim)}
     assert used == set(QUANTITIES)
     assert len(QUANTITIES) <= 12
 
@@ -134,7 +134,7 @@ def quotes(root, monkeypatch):
 
 def test_prose_quotes_verdicts_and_numbers_as_they_are(quotes, now):
     wrong = [path.name for path in quotes.prose() if quotes.as_quoted(path, now) != path.read_text()]
-    assert not wrong, f"{wrong} disagree with the ledger; run `python docs/quotes.py`, and read what it changes"
+    assert not wrong, f"{wrong} disagree with the ledger; run `make quotes`, and read what it changes"
 
 
 def test_prose_disagrees_with_another_ledger(quotes, now):
