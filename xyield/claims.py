@@ -268,14 +268,14 @@ def _parts(tables: Tables, test: dict) -> list[tuple[str, dict]]:
 # %% ../nbs/3_evaluation/30_claims.ipynb #3c1cd585
 def _rows(tables: Tables, claim: dict, kind: str, strict: bool) -> list[dict]:
     rows = []
-    for test in claim.get(kind, []):
+    for n, test in enumerate(claim.get(kind, []), start=1):
         bounds = {name: test[name] for name in BOUNDS if name in test}
         try:
             found = [(name, cell["table"], *measure(tables, cell)) for name, cell in _parts(tables, test)]
         except ValueError as error:
             if strict:
                 raise ValueError(f"claim {claim['id']}: {error}") from None
-            found = [("number", test.get("table"), np.nan, np.nan)]
+            found = [(f"test {n}", test.get("table", ""), np.nan, np.nan)]
         rows += [{"kind": kind, "part": name, "table": table, "value": value, "ci95": half, "unit": test["unit"],
                   "bounds": ", ".join(f"{b.replace('_', ' ')} {v:,g}" for b, v in bounds.items()),
                   "outcome": outcome(value, half, **bounds)} for name, table, value, half in found]
