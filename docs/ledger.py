@@ -37,9 +37,9 @@ def quoted(text: str) -> str:
 
 
 def _section(place: str) -> str:
+    "Where a claim is shown: at the first of its places, \"4.1 (1)\" in 4.1, \"5.2, Table 2\" in 5, \"B.2\" in B."
     first = place.split(",")[0].split(" ")[0]
-    return next(title for key, title in SECTIONS.items() if place == key or first == key) if (
-        place in SECTIONS or first in SECTIONS) else SECTIONS["5" if first[0] in "5T" else first[0]]
+    return SECTIONS[next(key for key in (place, first, first[0]) if key in SECTIONS)]
 
 
 def _source(table: str) -> str:
