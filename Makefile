@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce search bench test nightly lint docs readme notebooks hooks clean
+.PHONY: help setup data lock audit reproduce search bench test nightly lint docs readme notebooks quotes hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -77,6 +77,10 @@ notebooks: setup  ## run the library notebooks anew, export the modules, write R
 
 readme: setup  ## README.md from nbs/index.ipynb
 	PATH="$(BIN):$$PATH" $(BIN)/jupyter nbconvert --log-level=WARN --to markdown nbs/index.ipynb --output-dir . --output README.md
+
+quotes: setup  ## write the verdicts and numbers of the claims into the prose that quotes them; read what it changes
+	$(BIN)/python docs/quotes.py
+	$(MAKE) readme
 
 # not the one for `git diff`, which fails where nbdev is not on the PATH
 hooks: setup  ## install nbdev's hooks in this clone (Jupyter cleans as it saves, git merges notebooks cell by cell)

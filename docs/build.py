@@ -11,6 +11,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from ledger import claims
 from notebooks import Pages
 from playground import networks, write_page_data
 from reference import public_names, write_reference
@@ -57,11 +58,11 @@ def home_figure(path):
     plt.close(figure)
 
 
-def notation() -> str:
-    "The notation table, from index.ipynb."
+def of_readme(heading: str) -> str:
+    "A section of index.ipynb."
     cells = json.loads((NOTEBOOKS / "index.ipynb").read_text())["cells"]
     text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    return re.search(r"^## Notation\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1].strip()
+    return re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1].strip()
 
 
 def entries(notebooks: list) -> str:
@@ -108,8 +109,9 @@ def prepare():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(pages.page(path), ensure_ascii=False))
     _, sidecar = networks()
-    values = quoted_numbers() | {
-        "notation": notation(),
+    values = quoted_numbers() | claims() | {
+        "notation": of_readme("Notation"),
+        "outcomes": pages.prose(of_readme("What came out"), ROOT / "README.md"),
         "chapters": f"{parts()}\n{contents(library_notebooks())}",
         "tutorials": f"{entries(TUTORIALS)}\n{contents(TUTORIALS)}",
         "members": str(sidecar["parameters"]["exported"]),

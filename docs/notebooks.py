@@ -6,6 +6,7 @@ import re
 import zlib
 from pathlib import Path
 
+from ledger import quoted
 from site_paths import GITHUB, ROOT, SETTINGS, library_notebooks, page_of
 
 FENCE = re.compile(r"(^```.*?^```|^~~~.*?^~~~)", re.M | re.S)
@@ -84,6 +85,7 @@ class Pages:
         return "".join(part if i % 2 else self._prose(part, path) for i, part in enumerate(parts))
 
     def _prose(self, text: str, path: Path) -> str:
+        text = quoted(text)
         text = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)#:\s]+)(#[^)]*)?\)", lambda m: self._link(m, path), text)
         text = EQUATION.sub(lambda m: self._equation(m, path), text)
         pieces = MATH.split(text)
@@ -96,6 +98,8 @@ class Pages:
         if page:
             here = Path(page_of(path) or "index").parent
             return f"[{label}]({os.path.relpath(page, here)}.{'md' if page == 'index' else 'ipynb'}{anchor})"
+        if file.parent in (ROOT / "tables", ROOT / "figures") and file.with_suffix(".json").is_file():
+            return f"[{label}](#artefact-{file.parent.name}-{file.stem})"
         if file.is_relative_to(ROOT) and file.exists():
             return f"[{label}]({GITHUB}/{file.relative_to(ROOT)})"
         return match[0]

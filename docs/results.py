@@ -74,7 +74,9 @@ def _section(sidecar: Path) -> tuple[str, str]:
         lines = re.sub(r"^Profile: `.*`\.\n", "", body.strip(), flags=re.M).strip().splitlines()
         rows = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
         body = "\n".join(lines)
-        if rows > LONG:
+        if sidecar.stem == "claims":  # a page of its own
+            body = "Every claim with its verdict and numbers is on the page [The paper's claims](claims.md)."
+        elif rows > LONG:
             table, rest = "\n".join(lines[:rows]), "\n".join(lines[rows:])
             body = f"::::{{dropdown}} All {rows - 2} rows\n{table}\n::::\n{rest}"
     else:
@@ -132,7 +134,6 @@ def quoted_numbers() -> dict[str, str]:
             cells += [_cell(mine[mine["selection"] == which], "ours_mean", "ours_ci95") for which in ("best", "last")]
             cells.append(_cell(theirs, "mean", "ci95"))
         rows.append(f"| {METHOD_IN_WORDS.get(method, method)} | " + " | ".join(cells) + " |")
-    gain = ours.query("method == 'birpt' and fraction == 0.10 and selection == 'last'")
-    return {"gain": _cell(gain, "gain_mean", "gain_ci95"), "n_points": str(len(points)),
+    return {"n_points": str(len(points)),
             "n_alloys": str(points["formula"].nunique()), "table2": "\n".join(rows),
             "simulator_mse": f"{((simulated - points['yield_strength']) ** 2).mean():.3f}"}

@@ -13,13 +13,15 @@ from threading import Thread
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_docs" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PAGES = ["index", "chapters/10_bilevel", "tutorials/b_bilevel_by_hand", "api/training", "reproduce", "playground"]
+PAGES = ["index", "claims", "chapters/10_bilevel", "tutorials/b_bilevel_by_hand", "api/training", "reproduce",
+         "playground"]
 ALLOYS = {  # formula -> fractions in the order of the palette
     "MoNbTaTiW": [0, 0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0, 0.2, 0],
     "CrFeWZr": [0, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0.25, 0.25],
@@ -67,6 +69,17 @@ def test_every_chapter_tutorial_experiment_and_artefact_is_there(site):
     for sidecar in [*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")]:
         assert f'id="artefact-{sidecar.parent.name}-{sidecar.stem.replace("_", "-")}"' in results
         assert json.loads(sidecar.read_text())["commit"][:7] in results
+
+
+def test_page_of_the_claims_has_each_with_its_verdict(trees):
+    table = pd.read_csv(ROOT / "tables" / "claims.csv", keep_default_na=False).drop_duplicates("claim")
+    page = trees[(HTML / "claims.html").resolve()]
+    for claim, verdict in zip(table["claim"], table["verdict"], strict=True):
+        card = page.find(id=f"claim-{claim}")
+        card = card if "sd-card" in card.get("class", []) else card.find_next(class_="sd-card")
+        assert card.find(class_="sd-badge").get_text() == verdict, claim
+    quoted = [badge for path, tree in trees.items() for badge in tree.select("a .sd-badge, a.sd-badge")]
+    assert len(quoted) > 20
 
 
 def test_nothing_is_loaded_from_elsewhere(trees):
