@@ -229,7 +229,7 @@ def _distribution_numpy(part, kelvin, elements, n_bins, bin_width, thresholds):
     return Distribution(kelvin, len(part), strength.mean(1), strength.var(1), strength.min(1), strength.max(1), counts,
                         bin_width, thresholds, above)
 
-
+# %% ../nbs/4_beyond/20_survey.ipynb #34a5f21e
 SAVE_SECONDS = 5.0  # from one writing of what there is to the next
 
 
