@@ -1,6 +1,7 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce search bench test nightly lint docs readme notebooks quotes hooks clean
+.PHONY: help setup data lock audit reproduce search bench test nightly pytest-test pytest-nightly chapters-test
+.PHONY: chapters-nightly lint docs readme notebooks quotes hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -55,13 +56,19 @@ search:  ## search for settings anew, by validation (profile=laptop, cores=2)
 bench: setup  ## what a training step costs on this processor: tables/speed.md
 	$(THREADS) $(BIN)/python tests/benchmarks/steps.py
 
-test: setup lint  ## lint, pytest and the tests within the notebooks
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --do-print --skip-folder-re '^([_.]|experiments|tutorials)'
+# side by side, a core each; where make is too old to sort the lines of both (macOS), one after the other
+SIDE    := $(if $(filter output-sync,$(.FEATURES)),-j2 --output-sync=line)
+test nightly: setup lint
+	@$(MAKE) --no-print-directory --keep-going $(SIDE) pytest-$@ chapters-$@
 
-nightly: setup lint  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -m 'slow or not slow'
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --do-print --skip-folder-re '^([_.]|experiments)'
+test:  ## lint, pytest and the tests within the notebooks
+nightly:  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
+
+pytest-test pytest-nightly:
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter %nightly,$@),-m 'slow or not slow')
+
+chapters-test chapters-nightly:
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 1 --do-print --timing --skip-folder-re '^([_.]|experiments$(if $(filter %test,$@),|tutorials))'
 
 lint: setup  ## ruff over notebooks and tests
 	$(BIN)/ruff check --quiet .

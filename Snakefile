@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from xyield.experiments import lead, read_profile, read_tasks
+from xyield.experiments import execute, lead, read_profile, read_tasks
 from xyield.store import closure
 
 LOCK = lead(Path(".snakemake/reproduce.lock"))  # a second reproduction of this checkout waits here
@@ -66,8 +66,8 @@ for task in TASKS.values():
         params:
             notebook=task.given(SETTINGS, PROFILE),
         priority: task.left
-        script:
-            "execute.py"
+        run:
+            execute(input.notebook, output.executed, params.notebook)
 
 
 # The data themselves, on request: `snakemake --cores 2 release`. A shard is a file, so a cluster can share them.

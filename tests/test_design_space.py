@@ -1,13 +1,18 @@
 """The design space as a sequence, and the compiled sweep against the numpy reference."""
 
+import dataclasses
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import xyield.survey
 from xyield.simulator import TAYLOR_FACTOR, yield_strength
 from xyield.space import DesignSpace, temperature_grid
 from xyield.survey import as_stretch, distribution, percentages, strengths, strongest, two_parameters
@@ -117,14 +122,47 @@ def test_pieces_add_up_whatever_their_number():
         together + distribution(KELVIN, whole, [1.0], bin_width=0.1, progress=False)
 
 
+def test_killed_survey_goes_on_where_it_was(runs, monkeypatch):
+    part = range(30_000_000, 30_000_000 + 40 * (1 << 15))  # forty pieces of numpy's
+    code = ("import xyield.survey as s; s.SAVE_SECONDS = 0\n"
+            f"s.distribution([300.0, 1300.0], {part}, [1.0], engine='numpy', progress=False, keep=True)")
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while process.poll() is None and not list(runs.rglob("*.progress")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was faster"
+    pieces, whole = [], xyield.survey._distribution_numpy
+    monkeypatch.setattr(xyield.survey, "_distribution_numpy", lambda p, *a: pieces.append(p) or whole(p, *a))
+    ask = dict(temperature=[300.0, 1300.0], part=part, thresholds=[1.0], engine="numpy", progress=False)
+    again = distribution(**ask, keep=True)
+    assert 0 < len(pieces) < 40 and pieces[-1].stop == part.stop
+    done = len(pieces)
+    read, computed = distribution(**ask, keep=True), len(pieces) - done
+    assert computed == 0
+    for name, value in dataclasses.asdict(distribution(**ask)).items():
+        np.testing.assert_array_equal(getattr(again, name), value, err_msg=name)
+        np.testing.assert_array_equal(getattr(read, name), value, err_msg=name)
+    assert not list(runs.rglob("*.progress")) and os.listdir(runs) == ["surveys"]
+
+
 def test_strongest_are_the_strongest():
     part = range(2_000_000, 4_200_000)  # more than one piece
-    expected = strengths([1300.0], part, dtype=np.float64)[0]
-    top = strongest(1300.0, 50, part, progress=False)
-    order = np.argsort(-expected, kind="stable")[:50]
+    kelvin = [300.0, 1300.0, 2300.0]
+    expected, top = strengths(kelvin, part, dtype=np.float64), strongest(kelvin, 50, part, progress=False)
+    for values, (_, found) in zip(expected, top.groupby("temperature"), strict=True):
+        order = np.argsort(-values, kind="stable")[:50]
+        assert (found["index"] == part.start + order).all()
+        assert (found["rank"] == np.arange(1, 51)).all()
+        np.testing.assert_allclose(found["yield_strength"], values[order], rtol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["numba", "numpy"])
+@pytest.mark.parametrize("k", [1, 40, 4000, 5003])  # of 20 batches, the last of which is short
+def test_any_number_of_strongest(engine, k):
+    part = range(2_000_000, 2_005_003)
+    top = strongest(1300.0, k, part, engine=engine, progress=False)
+    order = np.argsort(-strengths(1300.0, part, dtype=np.float64)[0], kind="stable")[:k]
     assert (top["index"] == part.start + order).all()
-    assert (top["rank"] == np.arange(1, 51)).all()
-    np.testing.assert_allclose(top["yield_strength"], expected[order], rtol=1e-12)
 
 
 def test_quantile_beyond_the_bins_is_refused():

@@ -44,7 +44,7 @@ def checkout(tmp_path):
     "A copy of what Snakemake reads, and a function that asks it for the rules it would run."
     for folder in ("nbs/experiments", "profiles", "xyield"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("Snakefile", "execute.py", "settings.ini"):
+    for file in ("Snakefile", "settings.ini"):
         shutil.copy(ROOT / file, tmp_path)
 
     def rules(profile="smoke", *targets):

@@ -57,7 +57,7 @@ def test_undisturbed_again_is_the_same_and_does_nothing(undisturbed):
     assert (results(), tables(undisturbed)) == (before, first)
 
 
-# the whole chain: make's command, Snakemake, notebooks, kernels
+# the whole chain: make's command, Snakemake, the fork server, notebooks
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def _reproduction(root, runs, *more):
                             stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def descendants(pid):
-    "All living processes below `pid`."
+def parents():
+    "All living processes, and the parent of each."
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -93,8 +93,13 @@ def descendants(pid):
             continue
         if fields[0] != "Z":
             parents[int(stat.parent.name)] = int(fields[1])
-    found = {pid}
-    while more := {p for p, parent in parents.items() if parent in found} - found:
+    return parents
+
+
+def descendants(pid):
+    "All living processes below `pid`."
+    found, above = {pid}, parents()
+    while more := {p for p, parent in above.items() if parent in found} - found:
         found |= more
     return found - {pid}
 
@@ -111,6 +116,13 @@ def command_line(pid):
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+def notebooks(pid):
+    "The processes below `pid` that run a notebook: the children of its fork server."
+    below, above = descendants(pid), parents()
+    servers = {p for p in below if "forkserver" in command_line(p)}
+    return [p for p in servers if above.get(p) in servers]
 
 
 def wait_for(condition, seconds):
@@ -133,7 +145,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="lo
 @needs_proc
 def test_nothing_outlives_a_killed_reproduction_and_the_next_one_finishes(root, tmp_path, reproduction):
     first = reproduction(root, tmp_path, "--until", "taba13_datasets")
-    wait_for(lambda: any("ipykernel" in command_line(p) for p in descendants(first.pid)), 100)
+    wait_for(lambda: notebooks(first.pid), 100)
     children = descendants(first.pid)
     for pid in (first.pid, *children):  # they take their time
         os.kill(pid, signal.SIGSTOP)
@@ -163,14 +175,14 @@ def test_whole_chain_killed_at_random_moments(root, tmp_path, reproduction):
     code, words = finished(reproduction(root, undisturbed))
     assert code == 0, words[-2000:]
     seen = {}
-    for kind in rng.sample(["parent", "kernel", "group"] * 4, 12):
+    for kind in rng.sample(["parent", "notebook", "group"] * 4, 12):
         process = reproduction(root, disturbed)
         time.sleep(rng.uniform(3, 40))
         below = descendants(process.pid)
         if kind == "group":
             os.killpg(process.pid, signal.SIGKILL)
-        elif kind == "kernel":
-            for pid in [p for p in below if "ipykernel" in command_line(p)][:1]:
+        elif kind == "notebook":
+            for pid in notebooks(process.pid)[:1]:
                 os.kill(pid, signal.SIGKILL)
             process.kill()
         else:

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [*(ROOT / "xyield").glob("*.py"), ROOT / "execute.py"]
+SOURCES = [*(ROOT / "xyield").glob("*.py")]
 
 OFFLINE = """
 import sys

@@ -1,0 +1,14 @@
+"""The check of a GPU runs everywhere: where there is none, its CPU half."""
+
+import pytest
+import torch
+
+from tests.gpu_check import main
+
+
+@pytest.mark.slow
+def test_losses_agree_and_every_stage_is_there(tmp_path):
+    stages, stacked = main(["--small", "--write", str(tmp_path / "gpu.md")])
+    assert stages.groupby("world").size().to_dict() == {"alloys": 3, "images": 3}
+    assert (stages.filter(like="steps/s") > 0).all(axis=None) and len(stacked) == 2
+    assert (tmp_path / "gpu.md").is_file() == torch.cuda.is_available()
