@@ -186,6 +186,8 @@ def loop_arguments(name, epsilon=0.1):
     tensors = [torch.randn(3, 1234, generator=generator) for _ in range(n)]
     for i, tensor in enumerate(tensors):
         tensor[i % 3, 100 * i : 100 * i + 300] = 0
+    if name == "masks_step":
+        tensors[1][2, 900:950] = tensors[3][2, 900:950] = 0  # the other mask is zero, also after the gradient step
     return tensors, [0.05, 0.02, 2.0] if name == "masks_step" else [epsilon, 0.03][:m]
 
 
