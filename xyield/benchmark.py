@@ -6,10 +6,10 @@
 __all__ = ['N_SIMULATED', 'MAY_SEE', 'QUESTIONS', 'VERSION', 'SHARED', 'CHECKSUMS', 'LARGEST', 'COLUMNS', 'READERS', 'COVERED',
            'LEVELS', 'SCORES', 'KINDS', 'REFERENCE', 'split_table', 'write_splits', 'sha256', 'load_splits',
            'Prediction', 'check_predictions', 'read_predictions', 'write_predictions', 'point_scores', 'score',
-           'Evaluation', 'task_inputs', 'training_points', 'evaluate', 'Entry', 'entry_schema', 'read_entry',
-           'write_entry', 'leaderboard', 'tasks', 'write_tasks', 'score_file']
+           'Evaluation', 'task_inputs', 'training_points', 'evaluate', 'TrainingMean', 'from_rows', 'Entry',
+           'entry_schema', 'read_entry', 'write_entry', 'leaderboard', 'tasks', 'write_tasks', 'score_file']
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #431a9115
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #2ececc6e
 import datetime
 import hashlib
 import json
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from scipy import stats
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, RegressorMixin
 
 from .alloys import MPA_PER_GPA, PALETTE
 from .measurements import MPEA_SHA256, measurements
@@ -38,7 +38,7 @@ from .splits import BENCHMARK
 from .statistics import coverage, interval
 from .store import atomic_path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #010cbd3a
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #d4871d39
 N_SIMULATED = 500  # simulated alloys that `evaluate` trains on in the task cross_quality
 MAY_SEE = (
     "The training points of the split; the simulator, at any alloy and temperature, the tested ones included; nothing "
@@ -53,7 +53,7 @@ QUESTIONS = {
     "cross_quality": "Simulated alloys only, as many as one likes. All measured points are tested.",
 }
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #3e69f4b0
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #801cb1da
 VERSION = "xyield-splits-1.0"
 
 
@@ -79,7 +79,7 @@ def write_splits(folder: Path) -> list[Path]:
         pq.write_table(columns.replace_schema_metadata({"xyield": json.dumps(about)}), temporary, compression="zstd")
     return paths
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #c95305bb
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #d2bc08ba
 SHARED = Path(str(files("xyield")))
 CHECKSUMS = {
     f"{VERSION}.csv": "7d588b5c9e85f34b71db76df1f28fc3fbf5c43f99f57508c63cd0070d5a53bc6",
@@ -104,7 +104,7 @@ def load_splits(
     table = pd.read_csv(path) if found == CHECKSUMS[f"{VERSION}.csv"] else pd.read_parquet(path)
     return table.astype({"task": str, "part": str, "split": np.int64, "point": np.int64})
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #009ade62
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #6c5bfcb7
 LARGEST = 10.0  # GPa, either sign: a line may predict less than nothing at 2000 K
 
 
@@ -134,7 +134,7 @@ def _problem(error: ValidationError, where: str, words) -> ValueError:
         hint = f"; if it is in MPa, divide by {MPA_PER_GPA:g}"
     return ValueError(f"{place} is {value!r}: {first['msg'][0].lower()}{first['msg'][1:]}{hint}{more}")
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #4ac17d3d
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #47473331
 def check_predictions(
     table: pd.DataFrame,  # columns task, split, point, mean; std and seconds may be there
 ) -> pd.DataFrame:  # the same, in the order of the split file
@@ -177,7 +177,7 @@ def _check_complete(both, table, key):
                          "expected all test points of each task that is entered. A failed split is predicted by the "
                          "mean of its training strengths")
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #4ecdd2dd
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #3941cc67
 READERS = {".csv": pd.read_csv, ".csv.gz": pd.read_csv, ".parquet": pd.read_parquet}
 
 
@@ -212,7 +212,7 @@ def write_predictions(
             table.to_csv(temporary, index=False, compression="gzip" if path.suffix == ".gz" else None)
     return path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #99ebbbf9
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #b1e85e7c
 COVERED = (50, 80, 95)  # %
 
 
@@ -232,7 +232,7 @@ def point_scores(
     found["crps"] = std * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
     return found
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #a35b4d8d
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #156967b6
 def _pooled(values: pd.Series, split: pd.Series, task: str) -> tuple[float, float]:
     "Mean over all points, and half-width of its 95 % interval over splits, NaN for one split."
     by_split = values.groupby(split.to_numpy()).agg(["mean", "size"])
@@ -241,7 +241,7 @@ def _pooled(values: pd.Series, split: pd.Series, task: str) -> tuple[float, floa
     n_rounds = len(BENCHMARK[task].seeds) // BENCHMARK[task].per_round
     return mean, half * np.sqrt(n_rounds if BENCHMARK[task].per_round > 1 else 1)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #b36ee6a7
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #2ec9db7a
 LEVELS = np.arange(0.05, 0.96, 0.05)
 
 
@@ -305,7 +305,7 @@ def _differences(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     columns = [f"{name}_minus{end}" for name in ("mse", "crps") for end in ("", "_ci95")]
     return pd.DataFrame(rows, columns=["task", *columns])
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #17d71984
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #79795287
 @dataclass(repr=False)
 class Evaluation:
     "Predictions, their scores, and which splits have failed."
@@ -346,7 +346,7 @@ def _training(group: pd.DataFrame, split: int, points: pd.DataFrame) -> pd.DataF
     which = group.loc[group["part"] == "train", "point"]
     return points.iloc[which] if len(which) else simulated_sample(N_SIMULATED, split)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #aefce7a7
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #195474d4
 def evaluate(
     estimator: BaseEstimator,  # scikit-learn regressor; `return_std` is used if `predict` has it
     tasks: list[str] | None = None,  # some of `QUESTIONS`; all if not given
@@ -379,7 +379,11 @@ def _answer(estimator, train, asked, simulator) -> dict:  # mean, seconds, and s
         return answer | _checked(answer, len(asked))
     except Exception as error:  # whatever somebody's regressor may raise
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-    return {"mean": strengths.mean(), "std": strengths.std(ddof=1), "seconds": 0.0, "failed": reason}
+    return _fallback(strengths) | {"failed": reason}
+
+
+def _fallback(strengths) -> dict:
+    return {"mean": strengths.mean(), "std": strengths.std(ddof=1), "seconds": 0.0}
 
 
 def _checked(answer, n) -> dict:
@@ -406,7 +410,42 @@ def _check_failed(failed, tasks):
         warnings.warn(f"{len(failed)} splits failed and are predicted by the mean of their training strengths; {name}: "
                       f"{reason}", RuntimeWarning, stacklevel=3)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #e77852a8
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #772fb79b
+class TrainingMean(RegressorMixin, BaseEstimator):
+    "Mean and standard deviation of the training strengths, for every alloy."
+
+    def fit(self, X, y):
+        self.mean_, self.std_ = np.mean(y), np.std(y, ddof=1)
+        return self
+
+    def predict(self, X, return_std=False):
+        mean = np.full(len(X), self.mean_)
+        return (mean, np.full(len(X), self.std_)) if return_std else mean
+
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #23a207e6
+def from_rows(
+    rows: pd.DataFrame,  # as from `xyield.runs.run` on `BENCHMARK[task].protocol` and `.seeds`
+    task: str,
+    column: str = "prediction_last",  # a prediction (GPa) for each of the points, in each row
+) -> Evaluation:
+    "Predictions of runs on the splits of a task; raises `ValueError` if they are of other splits."
+    points, table = measurements(), load_splits().query("task == @task")
+    parts, failed, by_seed = [], {}, rows.set_index("seed")
+    if sorted(by_seed.index) != sorted(table["split"].unique()):
+        raise ValueError(f"rows are of splits {sorted(by_seed.index)[:40]}; expected those of {task!r}, each once")
+    for split, group in table.groupby("split", sort=False):
+        row, asked = by_seed.loc[split], group[group["part"] == "test"].drop(columns="part")
+        if sorted(row["test"]) != sorted(asked["point"]):
+            raise ValueError(f"the row of split {split} was tested on other points than {task!r} asks for")
+        if row[column] is None:
+            failed[f"{task}/{split}"] = str(row.get("failed") or "it has no prediction")
+            answer = _fallback(_training(group, split, points)["yield_strength"].to_numpy())
+            parts.append(asked.assign(mean=answer["mean"], seconds=0.0))
+        else:
+            parts.append(asked.assign(mean=np.asarray(row[column])[asked["point"]], seconds=row["seconds"]))
+    return Evaluation(check_predictions(pd.concat(parts)), failed)
+
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #56313b5e
 KINDS = ("baseline", "library", "paper", "ours", "literature", "guest")
 
 
@@ -433,7 +472,7 @@ def entry_schema() -> dict:
     "The JSON schema of an entry, for editors and for other languages."
     return Entry.model_json_schema()
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #46f592dd
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #319d1cb8
 def read_entry(path: Path) -> tuple[Entry, pd.DataFrame]:  # and its predictions, checked
     "Read an entry; raises `ValueError` that names the file and what is wrong with it or with its predictions."
     path = Path(path)
@@ -471,7 +510,7 @@ def write_entry(
     read_entry(path)
     return path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #51839d61
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #0f0f8b8d
 REFERENCE = "ridge-descriptors-simulator"  # what somebody would try first: a line through physics and the simulator
 
 
@@ -494,14 +533,14 @@ def leaderboard(
     table["task"] = pd.Categorical(table["task"], list(QUESTIONS))
     return table.sort_values(["task", "mse"], kind="stable", ignore_index=True)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #054e8b4c
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #1ae6ca13
 def tasks(
     out: str = "xyield-tasks",  # folder
-    n_simulated: int = 10_000,  # simulated alloys
+    simulated: int = 10_000,  # how many simulated alloys
 ) -> str:
     "Write the benchmark as files: splits, measured points, simulated alloys."
     folder = Path(out)
-    write_tasks(folder, n_simulated)
+    write_tasks(folder, simulated)
     return "\n".join(str(path) for path in sorted(folder.iterdir()))
 
 
