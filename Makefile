@@ -72,8 +72,9 @@ notebooks: setup  ## run the library notebooks anew, export the modules, write R
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-clean
 	$(MAKE) readme
 
-readme: setup  ## README.md from nbs/index.ipynb
+readme: setup  ## README.md from nbs/index.ipynb, codemeta.json and .zenodo.json from CITATION.cff
 	PATH="$(BIN):$$PATH" $(BIN)/jupyter nbconvert --log-level=WARN --to markdown nbs/index.ipynb --output-dir . --output README.md
+	$(BIN)/python -c 'from pathlib import Path; from xyield.release import write_citation; write_citation(Path())'
 
 # not the one for `git diff`, which fails where nbdev is not on the PATH
 hooks: setup  ## install nbdev's hooks in this clone (Jupyter cleans as it saves, git merges notebooks cell by cell)

@@ -63,8 +63,9 @@ def _row(row, most, failed) -> str:
     shown = "" if row["task"] == FIRST else " hidden"
     uses = "yes" if row["simulator"] else "no"
     sure, kind = "no" if pd.isna(row.get("crps")) else "yes", row["kind"]
+    mark = f'<span class="kind" style="--c: {KINDS[kind]}">{kind}</span>'
     return (f'<tr data-task="{row["task"]}" data-kind="{kind}" data-simulator="{uses}" data-std="{sure}"{shown}>'
-            f'{_entry(row, failed)}<td data-value="{kind}"><span class="kind" style="--c: {KINDS[kind]}">{kind}</span></td>'
+            f'{_entry(row, failed)}<td data-value="{kind}">{mark}</td>'
             f'<td data-value="{uses}">{uses}</td>{_bar(row, most)}{numbers}</tr>')
 
 
@@ -97,7 +98,8 @@ def board(table: pd.DataFrame) -> str:
     questions = "".join(f'<p data-question="{t}"{"" if t == FIRST else " hidden"}>{html.escape(q)}</p>'
                         for t, q in QUESTIONS.items())
     return (f'<div id="leaderboard"><div class="choose">{controls}</div>{questions}'
-            '<p class="count" aria-live="polite"></p><div class="scroll" tabindex="0" role="region" aria-label="Scores">'
+            '<p class="count" aria-live="polite"></p>'
+            '<div class="scroll" tabindex="0" role="region" aria-label="Scores">'
             f'<table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></div>'
             '<script src="_static/leaderboard.js"></script>')
 
