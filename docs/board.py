@@ -32,6 +32,8 @@ def _number(row, score, form) -> str:
     value, half = row[score], row.get(f"{score}_ci95", np.nan)
     if pd.isna(value):
         return '<td data-value="">–</td>'
+    if score == "mse_minus" and row["name"] == REFERENCE:
+        return '<td data-value="0">reference</td>'
     with_half = score in ("mse", "mse_minus", "crps") and not pd.isna(half)
     spread = f' <span class="ci">± {form.format(half).lstrip("+")}</span>' if with_half else ""
     return f'<td data-value="{value:.6g}">{form.format(value)}{spread}</td>'
@@ -48,13 +50,15 @@ def _bar(row, most) -> str:
 
 
 def _entry(row, failed) -> str:
-    "Title, and behind it who, when, at what cost."
+    "Title with its kind as a colour, and behind it who, when, at what cost."
     code = row["code"] if "://" in row["code"] else f"{GITHUB}/{row['code']}"
     link, text = f'<a href="{html.escape(code)}">code</a>', {k: html.escape(str(v)) for k, v in row.items()}
     files = f'<a href="{GITHUB}/leaderboard/predictions/{text["predictions"]}">predictions</a>'
     lost = f"<br>Failed splits: {len(failed)}, the first: {html.escape(next(iter(failed.values())))}" if failed else ""
-    return (f'<th scope="row" data-value="{text["title"].lower()}"><details><summary>{text["title"]}</summary><p>'
-            f'{text["description"]}<br><b>{text["authors"]}</b>, {text["date"]:.10}<br>Budget: {text["budget"]}.<br>'
+    kind = f'<span class="kind" style="--c: {KINDS[row["kind"]]}" title="{row["kind"]}"></span>'
+    return (f'<th scope="row" data-value="{text["title"].lower()}"><details><summary>{kind}{text["title"]}</summary><p>'
+            f'{text["description"]}<br>Kind: {row["kind"]}.<br><b>{text["authors"]}</b>, {text["date"]:.10}<br>'
+            f'Budget: {text["budget"]}.<br>'
             f'Hardware: {text["hardware"]}.<br>{link} · {files}{lost}</p></details></th>')
 
 
@@ -62,11 +66,9 @@ def _row(row, most, failed) -> str:
     numbers = "".join(_number(row, score, form) for score, _, _, form, _ in COLUMNS)
     shown = "" if row["task"] == FIRST else " hidden"
     uses = "yes" if row["simulator"] else "no"
-    sure, kind = "no" if pd.isna(row.get("crps")) else "yes", row["kind"]
-    mark = f'<span class="kind" style="--c: {KINDS[kind]}">{kind}</span>'
-    return (f'<tr data-task="{row["task"]}" data-kind="{kind}" data-simulator="{uses}" data-std="{sure}"{shown}>'
-            f'{_entry(row, failed)}<td data-value="{kind}">{mark}</td>'
-            f'<td data-value="{uses}">{uses}</td>{_bar(row, most)}{numbers}</tr>')
+    sure = "no" if pd.isna(row.get("crps")) else "yes"
+    return (f'<tr data-task="{row["task"]}" data-kind="{row["kind"]}" data-simulator="{uses}" data-std="{sure}"{shown}>'
+            f'{_entry(row, failed)}{_bar(row, most)}{numbers}<td data-value="{uses}">{uses}</td></tr>')
 
 
 def _options(values: dict, chosen=None) -> str:
@@ -83,9 +85,9 @@ def board(table: pd.DataFrame) -> str:
     controls = "".join(f'<label>{label} <select data-filter="{name}">{_options(values, FIRST)}</select></label>'
                        for label, name, values in choices)
     controls += '<label>Search <input type="search" data-filter="text" size="14"></label>'
-    heads = [("entry", "Entry", "title", "low"), ("kind", "Kind", "kind of entry", "low"),
-             ("simulator", "Sim.", "uses the simulator", "low"), (None, "MSE, drawn", "", "")]
+    heads = [("entry", "Entry", "title", "low"), (None, "", "", "")]
     heads += [(score, short, long, way) for score, short, long, _, way in COLUMNS]
+    heads.append(("simulator", "sim.", "uses the simulator", "low"))
     cells = "".join(
         f'<th scope="col"{" aria-sort=ascending" if key == "mse" else ""}>' + (
             f'<button type="button" data-way="{way}" title="{long}">{short}</button>' if key else short) + "</th>"

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['N_SIMULATED', 'MAY_SEE', 'QUESTIONS', 'VERSION', 'SHARED', 'CHECKSUMS', 'LARGEST', 'COLUMNS', 'READERS', 'COVERED',
-           'LEVELS', 'SCORES', 'KINDS', 'REFERENCE', 'split_table', 'write_splits', 'sha256', 'load_splits',
-           'Prediction', 'check_predictions', 'read_predictions', 'write_predictions', 'point_scores', 'score',
-           'Evaluation', 'task_inputs', 'training_points', 'evaluate', 'TrainingMean', 'from_rows', 'Entry',
+           'LEVELS', 'DIFFERENCES', 'SCORES', 'KINDS', 'REFERENCE', 'split_table', 'write_splits', 'sha256',
+           'load_splits', 'Prediction', 'check_predictions', 'read_predictions', 'write_predictions', 'point_scores',
+           'score', 'Evaluation', 'task_inputs', 'training_points', 'evaluate', 'TrainingMean', 'from_rows', 'Entry',
            'entry_schema', 'read_entry', 'write_entry', 'leaderboard', 'tasks', 'write_tasks', 'score_file']
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #2ececc6e
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #6b3a0ea4
 import datetime
 import hashlib
 import json
@@ -38,7 +38,7 @@ from .splits import BENCHMARK
 from .statistics import coverage, interval
 from .store import atomic_path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #d4871d39
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #54a7abec
 N_SIMULATED = 500  # simulated alloys that `evaluate` trains on in the task cross_quality
 MAY_SEE = (
     "The training points of the split; the simulator, at any alloy and temperature, the tested ones included; nothing "
@@ -53,7 +53,7 @@ QUESTIONS = {
     "cross_quality": "Simulated alloys only, as many as one likes. All measured points are tested.",
 }
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #801cb1da
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #9b84f181
 VERSION = "xyield-splits-1.0"
 
 
@@ -79,7 +79,7 @@ def write_splits(folder: Path) -> list[Path]:
         pq.write_table(columns.replace_schema_metadata({"xyield": json.dumps(about)}), temporary, compression="zstd")
     return paths
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #d2bc08ba
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #90ad060d
 SHARED = Path(str(files("xyield")))
 CHECKSUMS = {
     f"{VERSION}.csv": "7d588b5c9e85f34b71db76df1f28fc3fbf5c43f99f57508c63cd0070d5a53bc6",
@@ -104,7 +104,7 @@ def load_splits(
     table = pd.read_csv(path) if found == CHECKSUMS[f"{VERSION}.csv"] else pd.read_parquet(path)
     return table.astype({"task": str, "part": str, "split": np.int64, "point": np.int64})
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #6c5bfcb7
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #efc56c7d
 LARGEST = 10.0  # GPa, either sign: a line may predict less than nothing at 2000 K
 
 
@@ -134,7 +134,7 @@ def _problem(error: ValidationError, where: str, words) -> ValueError:
         hint = f"; if it is in MPa, divide by {MPA_PER_GPA:g}"
     return ValueError(f"{place} is {value!r}: {first['msg'][0].lower()}{first['msg'][1:]}{hint}{more}")
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #47473331
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #d8a94594
 def check_predictions(
     table: pd.DataFrame,  # columns task, split, point, mean; std and seconds may be there
 ) -> pd.DataFrame:  # the same, in the order of the split file
@@ -177,7 +177,7 @@ def _check_complete(both, table, key):
                          "expected all test points of each task that is entered. A failed split is predicted by the "
                          "mean of its training strengths")
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #3941cc67
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #bdfa0602
 READERS = {".csv": pd.read_csv, ".csv.gz": pd.read_csv, ".parquet": pd.read_parquet}
 
 
@@ -212,7 +212,7 @@ def write_predictions(
             table.to_csv(temporary, index=False, compression="gzip" if path.suffix == ".gz" else None)
     return path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #b1e85e7c
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #ed0a27ea
 COVERED = (50, 80, 95)  # %
 
 
@@ -232,7 +232,7 @@ def point_scores(
     found["crps"] = std * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
     return found
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #156967b6
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #d3b18ea6
 def _pooled(values: pd.Series, split: pd.Series, task: str) -> tuple[float, float]:
     "Mean over all points, and half-width of its 95 % interval over splits, NaN for one split."
     by_split = values.groupby(split.to_numpy()).agg(["mean", "size"])
@@ -241,7 +241,7 @@ def _pooled(values: pd.Series, split: pd.Series, task: str) -> tuple[float, floa
     n_rounds = len(BENCHMARK[task].seeds) // BENCHMARK[task].per_round
     return mean, half * np.sqrt(n_rounds if BENCHMARK[task].per_round > 1 else 1)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #2ec9db7a
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #1d9e5591
 LEVELS = np.arange(0.05, 0.96, 0.05)
 
 
@@ -272,6 +272,7 @@ def _with_measured(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(measured=measurements()["yield_strength"].to_numpy()[table["point"]])
 
 
+DIFFERENCES = ["mse_minus", "mse_minus_ci95", "crps_minus", "crps_minus_ci95"]
 SCORES = ["mse", "mae", "spearman", *(f"cover{level}" for level in COVERED), "calibration_error", "nll", "crps",
           "seconds"]
 
@@ -302,10 +303,9 @@ def _differences(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
             difference = pd.Series(np.asarray(mine[name] - other[name]))
             row[f"{name}_minus"], row[f"{name}_minus_ci95"] = _pooled(difference, group["split"], task)
         rows.append(row)
-    columns = [f"{name}_minus{end}" for name in ("mse", "crps") for end in ("", "_ci95")]
-    return pd.DataFrame(rows, columns=["task", *columns])
+    return pd.DataFrame(rows, columns=["task", *DIFFERENCES])
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #79795287
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #605a573c
 @dataclass(repr=False)
 class Evaluation:
     "Predictions, their scores, and which splits have failed."
@@ -346,7 +346,7 @@ def _training(group: pd.DataFrame, split: int, points: pd.DataFrame) -> pd.DataF
     which = group.loc[group["part"] == "train", "point"]
     return points.iloc[which] if len(which) else simulated_sample(N_SIMULATED, split)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #195474d4
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #a6497c73
 def evaluate(
     estimator: BaseEstimator,  # scikit-learn regressor; `return_std` is used if `predict` has it
     tasks: list[str] | None = None,  # some of `QUESTIONS`; all if not given
@@ -410,7 +410,7 @@ def _check_failed(failed, tasks):
         warnings.warn(f"{len(failed)} splits failed and are predicted by the mean of their training strengths; {name}: "
                       f"{reason}", RuntimeWarning, stacklevel=3)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #772fb79b
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #e6d83882
 class TrainingMean(RegressorMixin, BaseEstimator):
     "Mean and standard deviation of the training strengths, for every alloy."
 
@@ -422,7 +422,7 @@ class TrainingMean(RegressorMixin, BaseEstimator):
         mean = np.full(len(X), self.mean_)
         return (mean, np.full(len(X), self.std_)) if return_std else mean
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #23a207e6
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #3bb3bd2a
 def from_rows(
     rows: pd.DataFrame,  # as from `xyield.runs.run` on `BENCHMARK[task].protocol` and `.seeds`
     task: str,
@@ -445,7 +445,7 @@ def from_rows(
             parts.append(asked.assign(mean=np.asarray(row[column])[asked["point"]], seconds=row["seconds"]))
     return Evaluation(check_predictions(pd.concat(parts)), failed)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #56313b5e
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #17684f8c
 KINDS = ("baseline", "library", "paper", "ours", "literature", "guest")
 
 
@@ -472,7 +472,7 @@ def entry_schema() -> dict:
     "The JSON schema of an entry, for editors and for other languages."
     return Entry.model_json_schema()
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #319d1cb8
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #77ca4c73
 def read_entry(path: Path) -> tuple[Entry, pd.DataFrame]:  # and its predictions, checked
     "Read an entry; raises `ValueError` that names the file and what is wrong with it or with its predictions."
     path = Path(path)
@@ -510,7 +510,7 @@ def write_entry(
     read_entry(path)
     return path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #0f0f8b8d
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #762bef8e
 REFERENCE = "ridge-descriptors-simulator"  # what somebody would try first: a line through physics and the simulator
 
 
@@ -530,10 +530,11 @@ def leaderboard(
         scores = score(predictions, other)
         parts.append(scores.assign(name=name, **{k: v for k, v in said.items() if k != "failed"}))
     table = pd.concat(parts, ignore_index=True)
+    table = table.reindex(columns=[*table.columns, *(c for c in DIFFERENCES if c not in table)])
     table["task"] = pd.Categorical(table["task"], list(QUESTIONS))
     return table.sort_values(["task", "mse"], kind="stable", ignore_index=True)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #1ae6ca13
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #b9c37780
 def tasks(
     out: str = "xyield-tasks",  # folder
     simulated: int = 10_000,  # how many simulated alloys
