@@ -9,7 +9,7 @@ __all__ = ['N_SIMULATED', 'MAY_SEE', 'QUESTIONS', 'VERSION', 'SHARED', 'CHECKSUM
            'score', 'Evaluation', 'task_inputs', 'training_points', 'evaluate', 'TrainingMean', 'from_rows', 'Entry',
            'entry_schema', 'read_entry', 'write_entry', 'leaderboard', 'tasks', 'write_tasks', 'score_file']
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #6b3a0ea4
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #0d72377b
 import datetime
 import hashlib
 import json
@@ -38,7 +38,7 @@ from .splits import BENCHMARK
 from .statistics import coverage, interval
 from .store import atomic_path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #54a7abec
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #15bbbbc0
 N_SIMULATED = 500  # simulated alloys that `evaluate` trains on in the task cross_quality
 MAY_SEE = (
     "The training points of the split; the simulator, at any alloy and temperature, the tested ones included; nothing "
@@ -53,7 +53,7 @@ QUESTIONS = {
     "cross_quality": "Simulated alloys only, as many as one likes. All measured points are tested.",
 }
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #9b84f181
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #10dd179d
 VERSION = "xyield-splits-1.0"
 
 
@@ -79,7 +79,7 @@ def write_splits(folder: Path) -> list[Path]:
         pq.write_table(columns.replace_schema_metadata({"xyield": json.dumps(about)}), temporary, compression="zstd")
     return paths
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #90ad060d
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #4d1f2d6f
 SHARED = Path(str(files("xyield")))
 CHECKSUMS = {
     f"{VERSION}.csv": "7d588b5c9e85f34b71db76df1f28fc3fbf5c43f99f57508c63cd0070d5a53bc6",
@@ -104,7 +104,7 @@ def load_splits(
     table = pd.read_csv(path) if found == CHECKSUMS[f"{VERSION}.csv"] else pd.read_parquet(path)
     return table.astype({"task": str, "part": str, "split": np.int64, "point": np.int64})
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #efc56c7d
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #4ba65790
 LARGEST = 10.0  # GPa, either sign: a line may predict less than nothing at 2000 K
 
 
@@ -119,7 +119,7 @@ class Prediction(BaseModel):
     std: Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False, description="GPa")] | None = None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, description="of the fit of this split")] | None = None
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #71bb1ddf
 COLUMNS = list(Prediction.model_fields)
 
 
@@ -134,7 +134,7 @@ def _problem(error: ValidationError, where: str, words) -> ValueError:
         hint = f"; if it is in MPa, divide by {MPA_PER_GPA:g}"
     return ValueError(f"{place} is {value!r}: {first['msg'][0].lower()}{first['msg'][1:]}{hint}{more}")
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #d8a94594
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #2079d3da
 def check_predictions(
     table: pd.DataFrame,  # columns task, split, point, mean; std and seconds may be there
 ) -> pd.DataFrame:  # the same, in the order of the split file
@@ -160,7 +160,7 @@ def check_predictions(
     _check_complete(both, table, key)
     return asked.merge(table, on=key)
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #253c6f06
 def _name(row) -> str:
     return f"{row['task']}, split {row['split']}, point {row['point']}"
 
@@ -177,7 +177,7 @@ def _check_complete(both, table, key):
                          "expected all test points of each task that is entered. A failed split is predicted by the "
                          "mean of its training strengths")
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #bdfa0602
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #f89e8bc5
 READERS = {".csv": pd.read_csv, ".csv.gz": pd.read_csv, ".parquet": pd.read_parquet}
 
 
@@ -196,7 +196,7 @@ def read_predictions(
     except Exception as error:  # of a parser, or a check
         raise ValueError(f"{path.name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #d3d9c6d5
 def write_predictions(
     table: pd.DataFrame,  # as for `check_predictions`
     path: Path,  # .csv, .csv.gz or .parquet
@@ -212,7 +212,7 @@ def write_predictions(
             table.to_csv(temporary, index=False, compression="gzip" if path.suffix == ".gz" else None)
     return path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #ed0a27ea
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #cc06b33d
 COVERED = (50, 80, 95)  # %
 
 
@@ -232,7 +232,7 @@ def point_scores(
     found["crps"] = std * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
     return found
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #d3b18ea6
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #b144bb6e
 def _pooled(values: pd.Series, split: pd.Series, task: str) -> tuple[float, float]:
     "Mean over all points, and half-width of its 95 % interval over splits, NaN for one split."
     by_split = values.groupby(split.to_numpy()).agg(["mean", "size"])
@@ -241,7 +241,7 @@ def _pooled(values: pd.Series, split: pd.Series, task: str) -> tuple[float, floa
     n_rounds = len(BENCHMARK[task].seeds) // BENCHMARK[task].per_round
     return mean, half * np.sqrt(n_rounds if BENCHMARK[task].per_round > 1 else 1)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #1d9e5591
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #e76d2248
 LEVELS = np.arange(0.05, 0.96, 0.05)
 
 
@@ -253,7 +253,7 @@ def _spearman(group: pd.DataFrame, task: str) -> float:
         found.append(0.0 if constant else stats.spearmanr(part["mean"], part["measured"]).statistic)
     return float(np.mean(found))
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #a696c052
 def _task_scores(group: pd.DataFrame, task: str) -> dict:
     std = group["std"].to_numpy() if "std" in group else None
     row = {"task": task, "n_splits": group["split"].nunique(), "n_predictions": len(group)}
@@ -267,7 +267,7 @@ def _task_scores(group: pd.DataFrame, task: str) -> dict:
         row["seconds"] = group.groupby("split")["seconds"].first().mean()
     return row
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #b3650d95
 def _with_measured(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(measured=measurements()["yield_strength"].to_numpy()[table["point"]])
 
@@ -288,7 +288,7 @@ def score(
     found = found.reindex(columns=[*found.columns, *(s for s in SCORES if s not in found)])
     return found if reference is None else found.merge(_differences(table, reference), on="task", how="left")
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #a5828846
 def _differences(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     "Paired differences on the same points, for each task that both have entered."
     both = table.merge(check_predictions(reference), on=["task", "split", "point"], suffixes=("", "_other"))
@@ -305,7 +305,7 @@ def _differences(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
         rows.append(row)
     return pd.DataFrame(rows, columns=["task", *DIFFERENCES])
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #605a573c
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #280d4bd9
 @dataclass(repr=False)
 class Evaluation:
     "Predictions, their scores, and which splits have failed."
@@ -320,7 +320,7 @@ class Evaluation:
     def __repr__(self):
         return self.scores[["task", *SCORES]].dropna(axis=1, how="all").round(3).set_index("task").T.to_string()
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #d413d9a7
 def task_inputs(
     points: pd.DataFrame,  # with fractions and temperature (K)
     simulator: bool = False,  # add the simulator's value?
@@ -346,7 +346,7 @@ def _training(group: pd.DataFrame, split: int, points: pd.DataFrame) -> pd.DataF
     which = group.loc[group["part"] == "train", "point"]
     return points.iloc[which] if len(which) else simulated_sample(N_SIMULATED, split)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #a6497c73
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #1aaf3755
 def evaluate(
     estimator: BaseEstimator,  # scikit-learn regressor; `return_std` is used if `predict` has it
     tasks: list[str] | None = None,  # some of `QUESTIONS`; all if not given
@@ -370,7 +370,7 @@ def evaluate(
         predictions = predictions.drop(columns="std")
     return Evaluation(check_predictions(predictions), failed)
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #edbf9e05
 def _answer(estimator, train, asked, simulator) -> dict:  # mean, seconds, and std or failed where there is one
     strengths = train["yield_strength"].to_numpy()
     try:
@@ -399,7 +399,7 @@ def _checked(answer, n) -> dict:
                              + (", above 0" if name == "std" else ""))
     return found
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #8b18ae07
 def _check_failed(failed, tasks):
     for task in tasks:
         mine = [reason for name, reason in failed.items() if name.startswith(f"{task}/")]
@@ -410,7 +410,7 @@ def _check_failed(failed, tasks):
         warnings.warn(f"{len(failed)} splits failed and are predicted by the mean of their training strengths; {name}: "
                       f"{reason}", RuntimeWarning, stacklevel=3)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #e6d83882
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #95c5d413
 class TrainingMean(RegressorMixin, BaseEstimator):
     "Mean and standard deviation of the training strengths, for every alloy."
 
@@ -422,7 +422,7 @@ class TrainingMean(RegressorMixin, BaseEstimator):
         mean = np.full(len(X), self.mean_)
         return (mean, np.full(len(X), self.std_)) if return_std else mean
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #3bb3bd2a
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #54d5e787
 def from_rows(
     rows: pd.DataFrame,  # as from `xyield.runs.run` on `BENCHMARK[task].protocol` and `.seeds`
     task: str,
@@ -445,7 +445,7 @@ def from_rows(
             parts.append(asked.assign(mean=np.asarray(row[column])[asked["point"]], seconds=row["seconds"]))
     return Evaluation(check_predictions(pd.concat(parts)), failed)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #17684f8c
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #e8d268ea
 KINDS = ("baseline", "library", "paper", "ours", "literature", "guest")
 
 
@@ -472,7 +472,7 @@ def entry_schema() -> dict:
     "The JSON schema of an entry, for editors and for other languages."
     return Entry.model_json_schema()
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #77ca4c73
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #c3f46fcc
 def read_entry(path: Path) -> tuple[Entry, pd.DataFrame]:  # and its predictions, checked
     "Read an entry; raises `ValueError` that names the file and what is wrong with it or with its predictions."
     path = Path(path)
@@ -490,7 +490,7 @@ def read_entry(path: Path) -> tuple[Entry, pd.DataFrame]:  # and its predictions
     except (ValueError, OSError) as error:
         raise ValueError(f"{path.name}: {error}") from None
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #96a2a1e0
 def write_entry(
     folder: Path,  # such as leaderboard/
     name: str,  # of the two files, such as "random-forest"
@@ -510,7 +510,7 @@ def write_entry(
     read_entry(path)
     return path
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #762bef8e
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #6e4e483c
 REFERENCE = "ridge-descriptors-simulator"  # what somebody would try first: a line through physics and the simulator
 
 
@@ -534,7 +534,7 @@ def leaderboard(
     table["task"] = pd.Categorical(table["task"], list(QUESTIONS))
     return table.sort_values(["task", "mse"], kind="stable", ignore_index=True)
 
-# %% ../nbs/3_evaluation/31_benchmark.ipynb #b9c37780
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #bf627586
 def tasks(
     out: str = "xyield-tasks",  # folder
     simulated: int = 10_000,  # how many simulated alloys
@@ -558,7 +558,7 @@ def write_tasks(folder: Path, n_simulated: int) -> list[Path]:
             temporary.write_bytes(content)
     return [folder / name for name in contents]
 
-
+# %% ../nbs/3_evaluation/31_benchmark.ipynb #7253d7d2
 def score_file(
     predictions: str,  # .csv, .csv.gz or .parquet with columns task, split, point, mean, std if any; or an entry's .yml
     reference: str = "",  # another such file, to be compared with point by point
