@@ -82,8 +82,9 @@ notebooks: setup  ## run the library notebooks anew, export the modules, write R
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-clean
 	$(MAKE) readme
 
-readme: setup  ## README.md from nbs/index.ipynb
+readme: setup  ## README.md from nbs/index.ipynb, codemeta.json and .zenodo.json from CITATION.cff
 	PATH="$(BIN):$$PATH" $(BIN)/jupyter nbconvert --log-level=WARN --to markdown nbs/index.ipynb --output-dir . --output README.md
+	$(BIN)/python -c 'from pathlib import Path; from xyield.release import write_citation; write_citation(Path())'
 
 quotes: setup  ## write the verdicts and numbers of the claims into the prose that quotes them; read what it changes
 	$(BIN)/python docs/quotes.py

@@ -92,9 +92,13 @@ rule release:
         expand(rules.shard.output, i=[f"{i:04d}" for i in range(SHARDS)]),
     output:
         f"{RELEASE}/croissant.json",
+        f"{RELEASE}/datapackage.json",
         f"{RELEASE}/DATASHEET.md",
+        f"{RELEASE}/README.md",
         f"{RELEASE}/SHA256SUMS",
         f"{RELEASE}/measured.parquet",
         f"{RELEASE}/simulated.parquet",
+        f"{RELEASE}/xyield-splits-1.0.csv",
+        f"{RELEASE}/xyield-splits-1.0.parquet",
     shell:
         f"{XYIELD} release --out {RELEASE} --describe"

@@ -11,6 +11,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from board import write_leaderboard
 from ledger import claims
 from notebooks import Pages
 from playground import networks, write_page_data
@@ -120,7 +121,7 @@ def prepare():
         "spread_only": f"{sidecar['within']['2 spreads']:.0%}",
         "unseen_mse": f"{sidecar['mse_unseen_systems']:.3f}",
         "cff": (ROOT / "CITATION.cff").read_text().strip(),
-    }
+    } | write_leaderboard(SOURCE / "leaderboard.png")
     for page in sorted((DOCS / "pages").rglob("*.md")):
         text = fill(page.read_text(), values)
         if page.stem == "reproduce":

@@ -1,6 +1,7 @@
 """What is written, that others can read it, and what happens when writing goes wrong."""
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -18,9 +19,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import xyield.release
 from xyield.alloys import PALETTE
+from xyield.benchmark import CHECKSUMS
 from xyield.command_line import main
 from xyield.release import release, shard_fault, shard_ranges, shard_schema, write_shard, write_shards
 from xyield.simulator import yield_strength
@@ -66,7 +69,78 @@ def test_croissant_is_valid_and_reads_the_records(made):
     assert not described.metadata.issues.errors
     assert sum(1 for _ in described.records("measured")) == 238
     names = {r["@id"] for r in json.loads((made / "croissant.json").read_text())["recordSet"]}
-    assert names == {"measured", "simulated", "design_space"}
+    assert names == {"measured", "simulated", "design_space", "splits", "part"}
+
+
+def test_croissant_says_which_version_what_a_split_is_where_from_and_what_for(made):
+    content = json.loads((made / "croissant.json").read_text())
+    assert content["conformsTo"] == ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
+    described = mlcroissant.Dataset(jsonld=str(made / "croissant.json"))
+    assert described.metadata.ctx.is_v1_1() and described.metadata.data_limitations
+    parts = next(r for r in content["recordSet"] if r["@id"] == "part")
+    assert parts["dataType"] == "cr:Split"
+    meaning = {d["part/name"]: d["part/url"] for d in parts["data"]}
+    assert meaning == {"train": "cr:TrainingSplit", "test": "cr:TestSplit"}
+    fields = {f["@id"]: f for r in content["recordSet"] for f in r["field"]}
+    refers = {name: f["references"]["field"]["@id"] for name, f in fields.items() if "references" in f}
+    assert refers == {"splits/part": "part/name", "splits/point": "measured/point"}
+    assert set(refers.values()) <= set(fields)
+    rows = sum(1 for _ in described.records("splits"))
+    assert rows == len(pd.read_csv(made / "xyield-splits-1.0.csv"))
+    files = {f["@id"]: f for f in content["distribution"]}
+    assert files["xyield-splits-1.0.parquet"]["prov:wasDerivedFrom"] == {"@id": "measured.parquet"}
+    assert all(f["prov:wasGeneratedBy"]["prov:label"] for f in files.values())
+
+
+def test_croissant_with_a_source_that_is_not_there_is_refused(made, tmp_path):
+    content = json.loads((made / "croissant.json").read_text())
+    content["distribution"] = [f for f in content["distribution"] if f["@id"] != "measured.parquet"]
+    (tmp_path / "croissant.json").write_text(json.dumps(content))
+    with pytest.raises(mlcroissant.ValidationError):
+        mlcroissant.Dataset(jsonld=str(tmp_path / "croissant.json"))
+
+
+def test_data_package_has_the_columns_of_the_files_with_units(made):
+    package = json.loads((made / "datapackage.json").read_text())
+    kinds = {"integer": "i", "number": "f", "string": "OU"}
+    for resource in package["resources"]:
+        table, fields = pd.read_parquet(made / resource["path"]), resource["schema"]["fields"]
+        assert [f["name"] for f in fields] == list(table.columns)
+        assert f"sha256:{hashlib.sha256((made / resource['path']).read_bytes()).hexdigest()}" == resource["hash"]
+        assert resource["licenses"][0]["name"] == "CC-BY-4.0"
+        for field in fields:
+            kind = table[field["name"]].dtype
+            assert field["type"] == "string" if not hasattr(kind, "kind") else kind.kind in kinds[field["type"]], field
+    units = {f["name"]: f.get("unit") for f in package["resources"][0]["schema"]["fields"]}
+    assert (units["temperature"], units["yield_strength"], units["Al"], units["formula"]) == ("K", "GPa", "1", None)
+    in_file = pq.read_schema(made / "measured.parquet").field("yield_strength_std").metadata
+    assert in_file[b"unit"] == b"GPa"
+
+
+def test_card_has_a_header_that_names_files_that_are_there(made):
+    _, header, text = (made / "README.md").read_text().split("---\n", 2)
+    said = yaml.safe_load(header)
+    assert said["license"] == "cc-by-4.0" and sum(c.get("default", False) for c in said["configs"]) == 1
+    assert all(list(made.glob(c["data_files"])) for c in said["configs"])
+    assert "| `few_shot_11` |" in text and "CC-BY-4.0" in text
+
+
+def test_release_has_the_split_files_of_the_package(made):
+    for name, expected in CHECKSUMS.items():
+        assert hashlib.sha256((made / name).read_bytes()).hexdigest() == expected
+
+
+def test_codemeta_and_zenodo_say_what_the_citation_says(root):
+    cff = yaml.safe_load((root / "CITATION.cff").read_text())
+    meta, zenodo = (json.loads((root / name).read_text()) for name in ("codemeta.json", ".zenodo.json"))
+    assert (meta, zenodo) == (xyield.release.codemeta(cff), xyield.release.zenodo(cff))
+    for said in (meta, zenodo):
+        assert said.get("name", said.get("title")) == cff["title"]
+        assert said["version"] == cff["version"] == xyield.__version__
+        assert said["keywords"] == cff["keywords"]
+    assert meta["license"].endswith(cff["license"]) and zenodo["license"] == cff["license"]
+    assert [a["name"] for a in meta["author"]] == [c["name"] for c in zenodo["creators"]] == [
+        a["name"] for a in cff["authors"]]
 
 
 def test_datasheet_counts_what_is_there(made):
@@ -176,5 +250,5 @@ def test_bad_option_is_one_clear_line(tmp_path, capsys, options, words):
 
 def test_unknown_command(capsys):
     assert main(["relaese"]) == 2
-    assert "expected one of predict, release" in capsys.readouterr().err
+    assert "expected one of predict, release, score, tasks" in capsys.readouterr().err
     assert main([]) == 0

@@ -20,8 +20,8 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_docs" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PAGES = ["index", "claims", "chapters/10_bilevel", "tutorials/b_bilevel_by_hand", "api/training", "reproduce",
-         "playground"]
+PAGES = ["index", "claims", "leaderboard", "chapters/10_bilevel", "tutorials/b_bilevel_by_hand", "api/training",
+         "reproduce", "playground"]
 ALLOYS = {  # formula -> fractions in the order of the palette
     "MoNbTaTiW": [0, 0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0, 0.2, 0],
     "CrFeWZr": [0, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0.25, 0.25],
@@ -219,6 +219,41 @@ def test_sliders_move_the_numbers(site, browser):
     assert "Re is not one of the eleven elements" in page.locator('[data-part="message"]').inner_text()
     page.locator('[data-part="alloys"]').select_option("Hf1 Nb1 Ta1 Ti1 Zr1")
     assert page.locator("#playground circle.measured").count() > 3
+    page.close()
+
+
+def test_leaderboard_shows_the_scores_of_the_predictions(site):
+    from xyield.benchmark import leaderboard
+
+    table = leaderboard(ROOT / "leaderboard")
+    rows = BeautifulSoup((site / "leaderboard.html").read_text(), "html.parser").select("#leaderboard tbody tr")
+    assert len(rows) == len(table)
+    shown = {(row["data-task"], row.th["data-value"]): float(row.select("td")[1]["data-value"]) for row in rows}
+    for row in table.itertuples():
+        assert shown[row.task, row.title.lower()] == pytest.approx(row.mse, rel=1e-4)
+
+
+def test_leaderboard_is_sorted_and_filtered(site, browser):
+    page = browser.new_page()
+    page.goto((site / "leaderboard.html").as_uri() + "#systems")
+    page.wait_for_selector("#leaderboard[data-ready]")
+    seen = page.locator("#leaderboard tbody tr:visible")
+    assert {row.get_attribute("data-task") for row in seen.all()} == {"systems"}
+    before = seen.count()
+
+    def column(number):
+        values = [row.locator("td").nth(number).get_attribute("data-value") for row in seen.all()]
+        return [float(v) for v in values if v]
+
+    assert column(1) == sorted(column(1))  # MSE, as it comes
+    page.locator("#leaderboard thead button", has_text="rank").click()
+    assert column(4) == sorted(column(4), reverse=True)
+    page.locator("#leaderboard thead button", has_text="rank").click()
+    assert column(4) == sorted(column(4))
+    page.locator("#leaderboard [data-filter=simulator]").select_option("no")
+    assert 0 < seen.count() < before
+    page.locator("#leaderboard [data-filter=text]").fill("no such entry")
+    assert seen.count() == 0 and page.locator("#leaderboard .count").inner_text() == "0 entries"
     page.close()
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from xyield.measurements import measurements
 from xyield.splits import (
+    BENCHMARK,
     ColdToHot,
     CrossValidation,
     FewShot,
@@ -12,15 +13,18 @@ from xyield.splits import (
     HeldOutAlloys,
     HeldOutPapers,
     HeldOutSystems,
+    RepeatedFolds,
     Validation,
+    WithoutTwins,
 )
 
 POINTS = measurements()
 ALLOY = "Mo1 Nb1 Ta1 Ti1 W1"
 RANDOM = {"few": FewShot(0.10), "fewer": FewShot(0.05), "held-out alloy": HeldOutAlloys(0.10, (ALLOY,)),
-          "inner": Validation(0.10), "cold to hot": ColdToHot()}
+          "inner": Validation(0.10), "cold to hot": ColdToHot(), "no twins": WithoutTwins(FewShot(0.05))}
 FOLDS = {"folds": CrossValidation(), "other folds": CrossValidation(7, shuffle_seed=3), "systems": HeldOutSystems(),
-         "papers": HeldOutPapers()}
+         "papers": HeldOutPapers(), "repeated folds": RepeatedFolds(10, 1000),
+         "folds without twins": WithoutTwins(CrossValidation(), "train")}
 ALL = RANDOM | FOLDS | {"fixed": FixedSplit(FewShot(0.10), 3)}
 
 
@@ -94,3 +98,39 @@ def test_a_held_out_alloy_is_tested_at_every_temperature():
         assert ALLOY not in set(POINTS["formula"].iloc[train])
         assert set(np.flatnonzero(POINTS["formula"] == ALLOY)) <= set(test)
         assert len(train) == 23
+
+
+def same_alloy_within(kelvin):
+    "Pairs of rows, found by comparing every point with every other."
+    formula, temperature = POINTS["formula"].to_numpy(), POINTS["temperature"].to_numpy()
+    same = (formula[:, None] == formula) & (np.abs(temperature[:, None] - temperature) <= kelvin)
+    return same & ~np.eye(len(POINTS), dtype=bool)
+
+
+@pytest.mark.parametrize("task", BENCHMARK)
+def test_no_split_of_the_benchmark_has_the_same_alloy_at_nearly_the_same_temperature_on_both_sides(task):
+    near = same_alloy_within(10)
+    assert near.sum() == 24
+    for seed in BENCHMARK[task].seeds:
+        train, test = BENCHMARK[task].protocol.split(POINTS, seed)
+        assert not near[np.ix_(train, test)].any()
+        assert not set(train) & set(test)
+
+
+def test_the_papers_folds_do_have_twins_on_both_sides():
+    near = same_alloy_within(10)
+    assert any(near[np.ix_(*CrossValidation().split(POINTS, fold))].any() for fold in range(10))
+
+
+@pytest.mark.parametrize("task", [t for t, splits in BENCHMARK.items() if splits.per_round > 1])
+def test_a_round_tests_every_point_once(task):
+    splits = BENCHMARK[task]
+    for begin in range(0, len(splits.seeds), splits.per_round):
+        parts = [splits.protocol.split(POINTS, s)[1] for s in splits.seeds[begin : begin + splits.per_round]]
+        np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(POINTS)))
+
+
+def test_few_shot_tasks_train_on_exactly_11_and_23_points():
+    for task, n in (("few_shot_11", 11), ("few_shot_23", 23)):
+        assert {len(BENCHMARK[task].protocol.split(POINTS, s)[0]) for s in BENCHMARK[task].seeds} == {n}
+        assert list(BENCHMARK[task].seeds) == list(range(1000, 1030))

@@ -16,6 +16,8 @@ from fastcore.script import anno_parser
 COMMANDS = {  # name -> module:function
     "predict": "xyield.estimator:predict",
     "release": "xyield.release:release",
+    "score": "xyield.benchmark:score_file",
+    "tasks": "xyield.benchmark:tasks",
 }
 
 

@@ -289,6 +289,8 @@ def _describe(value, foreign: _Foreign):
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
+        if not np.isfinite(value):  # such as scikit-learn's `error_score=nan`; JSON has no such numbers
+            return {"float": repr(float(value))}
         return int(value) if float(value).is_integer() else float(value)
     if isinstance(value, dict):
         return {str(k): _describe(v, foreign) for k, v in value.items()}
