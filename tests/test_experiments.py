@@ -104,8 +104,9 @@ def test_a_slip_is_named(tmp_path, said, words):
     for path in EXPERIMENTS:
         shutil.copy(path, tmp_path)
     (tmp_path / "settings.ini").touch()
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles" / "paper.yml").touch()
+    for needed in sorted({file for task in TASKS.values() for file in task.needs}):
+        (tmp_path / needed).parent.mkdir(exist_ok=True)
+        (tmp_path / needed).touch()
     notebook(tmp_path / "mine.ipynb", said)
     with pytest.raises(ValueError) as error:
         read_tasks(tmp_path)
