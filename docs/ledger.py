@@ -45,7 +45,7 @@ def _section(place: str) -> str:
 def _source(table: str) -> str:
     "A link to where a table is shown."
     if str(table).startswith("paper."):
-        return f"[{table.removeprefix('paper.')}](/chapters/16_paper.ipynb)"
+        return f"[{table.removeprefix('paper.')}](/chapters/17_paper.ipynb)"
     folder, _, name = table.rpartition("/")
     return f"[{name}](#artefact-{folder or 'tables'}-{name})"
 
