@@ -60,7 +60,7 @@ MUTATIONS = [
     Mutation("source batches touch running statistics of images", "bilevel", "batch, leaves_trace=False)",
              "batch, leaves_trace=True)", f"{NO_TRACE}[images]"),
     Mutation("the proximal step is divided by the mask itself", "bilevel",
-             "return proximal_step(hat_s, hat_t, strength)", "return proximal_step(hat_s, hat_s, strength)",
+             "return proximal_step(hat_s, hat_t, ratio", "return proximal_step(hat_s, hat_s, ratio",
              f"{BILEVEL}::test_steps_are_algorithm_2"),
     Mutation("loops: both masks gate the weight by m_s", "bilevel", "(t / (t + epsilon))",
              "(s / (s + epsilon))", LOOPS),

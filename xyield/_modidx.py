@@ -45,6 +45,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'xyield.alloy_world._support': ('3_evaluation/alloy_world.html#_support', 'xyield/alloy_world.py'),
                                     'xyield.alloy_world._target_tensors': ( '3_evaluation/alloy_world.html#_target_tensors',
                                                                             'xyield/alloy_world.py'),
+                                    'xyield.alloy_world._targets': ('3_evaluation/alloy_world.html#_targets', 'xyield/alloy_world.py'),
                                     'xyield.alloy_world._training_rows': ( '3_evaluation/alloy_world.html#_training_rows',
                                                                            'xyield/alloy_world.py'),
                                     'xyield.alloy_world.as_tensors': ('3_evaluation/alloy_world.html#as_tensors', 'xyield/alloy_world.py'),

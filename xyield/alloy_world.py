@@ -130,9 +130,8 @@ class Alloys(World):
 
     def batches(self, domain, seeds, epoch, batch_size):
         images, strengths, support = self.data(domain, seeds)
-        targets, order = TASKS[self.task].target(strengths), epoch_batches(support, seeds, epoch, batch_size)
-        each = targets if targets.ndim > 1 else targets[:, None].expand(-1, len(seeds))
-        return ((images[i], each.gather(0, i)) for i in map(torch.from_numpy, order))
+        targets, order = _targets(self.task, strengths, seeds), epoch_batches(support, seeds, epoch, batch_size)
+        return ((images[i], targets.gather(0, i)) for i in map(torch.from_numpy, order))
 
     def loss(self, network, batch, domain):
         return TASKS[self.task].loss(network(batch[0]), batch[1])
@@ -159,6 +158,12 @@ class Alloys(World):
         return _data(self, domain, seeds)
 
 # %% ../nbs/3_evaluation/14_alloy_world.ipynb #14aa0004
+def _targets(task: str, strengths: torch.Tensor, seeds) -> torch.Tensor:  # [n, replicates]
+    "What is to be predicted, for each replicate."
+    targets = TASKS[task].target(strengths)
+    return targets if targets.ndim > 1 else targets[:, None].expand(-1, len(seeds))
+
+
 @functools.lru_cache(maxsize=8)
 def _target_tensors(world: Alloys):
     "Of the measured points; a world is compared by identity, so this is once for each."
@@ -220,7 +225,6 @@ def _row(task, outputs, targets, test) -> dict:
 def _rows(world: Alloys, outputs: np.ndarray, seeds: list[int]) -> list[dict]:
     "Of `outputs` [epochs, replicates, n, n_outputs], one row a replicate; none for one that is not finite."
     task, tests = TASKS[world.task], [world.protocol.split(world.points, seed)[1] for seed in seeds]
-    targets, outputs = task.target(world.strengths(seeds)), torch.from_numpy(outputs)
-    each = targets if targets.ndim > 1 else targets[:, None].expand(-1, len(seeds))
-    return [_row(task, outputs[:, k], each[:, k], test) if torch.isfinite(outputs[:, k]).all() else None
+    targets, outputs = _targets(world.task, world.strengths(seeds), seeds), torch.from_numpy(outputs)
+    return [_row(task, outputs[:, k], targets[:, k], test) if torch.isfinite(outputs[:, k]).all() else None
             for k, test in enumerate(tests)]

@@ -226,7 +226,7 @@ KINDS = ("tests", "testbed", "printed")  # our tables decide; the image testbed 
 @functools.cache
 def _yaml(name):
     text = (importlib.resources.files("xyield") / name).read_text(encoding="utf-8")
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the fast one, where it was compiled
+    return yaml.safe_load(text)
 
 
 def read_claims() -> list[dict]:  # id, place, quote, asks, needs, tests, testbed, printed; findings have no quote
