@@ -135,7 +135,8 @@ MUTATIONS = [
     Mutation("all presets are Table 4's", "simulator", "ELEMENTS[elements].to_numpy()", 'ELEMENTS["table4"].to_numpy()',
              "tests/test_simulator.py::test_presets_are_their_own_constants"),
     Mutation("peers are fitted to all points", "peers", "points.iloc[train], strength[train], points)",
-             "points, strength, points)", "tests/test_estimator.py::test_a_peer_sees_the_training_points_and_no_others"),
+             "points, strength, points)",
+             "tests/test_estimator.py::test_a_peer_sees_the_training_points_and_no_others"),
     # the store
     Mutation("the key leaves the data out", "alloy_world", '"protocol": world.protocol, "points": world.points}',
              '"protocol": world.protocol}', KEYS),
