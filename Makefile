@@ -56,10 +56,9 @@ search:  ## search for settings anew, by validation (profile=laptop, cores=2)
 bench: setup  ## what a training step costs on this processor: tables/speed.md
 	$(THREADS) $(BIN)/python tests/benchmarks/steps.py
 
-# side by side, a core each; where make is too old to sort the lines of both (macOS), one after the other
-SIDE    := $(if $(filter output-sync,$(.FEATURES)),-j2 --output-sync=line)
+# side by side, a core each; what they print comes as it comes
 test nightly: setup lint
-	@$(MAKE) --no-print-directory --keep-going $(SIDE) pytest-$@ chapters-$@
+	@$(MAKE) --no-print-directory --keep-going -j2 pytest-$@ chapters-$@
 
 test:  ## lint, pytest and the tests within the notebooks
 nightly:  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
