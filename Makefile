@@ -47,7 +47,7 @@ data: setup  ## get Fashion-MNIST for the image tables, unless it is there: by t
 # without Fashion-MNIST everything else is made, and the image tables fail by name
 reproduce search: setup
 	-@test $(profile) = smoke || $(MAKE) --no-print-directory data
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --rerun-incomplete --nolock --keep-going --quiet host reason \
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --quiet host reason \
 		--config profile=$(profile) -- $(subst reproduce,all,$@)
 
 reproduce:  ## regenerate tables/ and figures/ (profile=laptop, cores=2)

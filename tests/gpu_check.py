@@ -17,10 +17,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from xyield.image_runs import ImagePairs, image_settings
+from xyield.alloy_world import Alloys
+from xyield.image_runs import image_settings
+from xyield.image_world import ImagePairs
 from xyield.measurements import measurements
 from xyield.methods import bi_rpt, changed, pretrain_transfer
-from xyield.runs import ALLOY_SETTINGS, Alloys
+from xyield.runs import ALLOY_SETTINGS
 from xyield.splits import FewShot
 from xyield.testbed import Testbed
 from xyield.training import Hardware, trained
@@ -83,7 +85,9 @@ def main(arguments=None):
                          *(table.round(4).to_markdown(index=False) for table in tables)])
     print(words)
     losses = tables[0].filter(like="loss, ").to_numpy()
-    assert np.isfinite(losses).all() and np.allclose(losses[:, 0], losses[:, -1], rtol=TOLERANCE), "losses differ"
+    assert np.isfinite(losses).all(), "a loss is not finite"
+    if device != "cpu":  # else the CPU would be compared with itself
+        assert np.allclose(losses[:, 0], losses[:, 1], rtol=TOLERANCE), "losses differ"
     if chosen.write and device == "cuda":
         chosen.write.write_text(words + "\n")
     return tables

@@ -7,7 +7,7 @@ from tests.gpu_check import main
 
 
 @pytest.mark.slow
-def test_losses_agree_and_every_stage_is_there(tmp_path):
+def test_every_stage_is_there_and_losses_agree_where_there_is_a_gpu(tmp_path):
     stages, stacked = main(["--small", "--write", str(tmp_path / "gpu.md")])
     assert stages.groupby("world").size().to_dict() == {"alloys": 3, "images": 3}
     assert (stages.filter(like="steps/s") > 0).all(axis=None) and len(stacked) == 2

@@ -55,7 +55,7 @@ def stand_in_alloys() -> pd.DataFrame:  # 240 rows: as `measurements` as far as 
 # %% ../nbs/3_evaluation/21_protocol.ipynb #d2068c24
 OFFSET, ERROR = 0.2, 0.35  # GPa, standard deviations: of an error that is the same everywhere, of one that varies
 REACH, REACH_KELVIN = 0.4, 600.0  # over which it varies: distance of atomic fractions; K
-NOISE = 0.06  # GPa, standard deviation: that of repeated measurements (chapter 2)
+NOISE = 0.06  # GPa, standard deviation: that of repeated measurements (chapter 02)
 WEAKEST = 0.01  # GPa
 
 
