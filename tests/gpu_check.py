@@ -1,12 +1,14 @@
 """Does a GPU give what the CPU gives, and how much faster? `python tests/gpu_check.py`, some minutes.
 
 For each stage of training, on alloys and on images: the losses on the CPU and on the GPU, and steps per second on both;
-and what ten and a hundred networks trained together gain over one. It needs the installed package and nothing else. On
-a machine without a GPU it runs the CPU's half. On one with a GPU, `--write tables/gpu.md` keeps what is printed, the
-card named.
+what ten and a hundred networks trained together gain over one; what two processes gain, on two GPUs or on the CPU; and
+the time of the smoke profile's Table 2 through papermill. It needs the installed package, and for the last of these the
+repository and papermill; without them it says so. On a machine without a GPU it runs the CPU's half. On one with a GPU,
+`--write tables/gpu.md` keeps what is printed, the card named.
 """
 
 import argparse
+import importlib.util
 import os
 import platform
 import tempfile
@@ -18,6 +20,7 @@ import pandas as pd
 import torch
 
 from xyield.alloy_world import Alloys
+from xyield.experiments import execute, read_profile, read_tasks
 from xyield.image_runs import image_settings
 from xyield.image_world import ImagePairs
 from xyield.measurements import measurements
@@ -73,6 +76,39 @@ def stacked(small, device, numbers):
                          "over one": np.array(list(speed.values())) / speed[1]})
 
 
+def two_processes(small, device):
+    "What a second process gains, with half of each batch: on a second GPU, or on the CPU to see that it works."
+    if device == "cuda" and torch.cuda.device_count() < 2:
+        return None
+    (chain, _), world = worlds(small)["images"]
+    found = []
+    for processes in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["XYIELD_RUNS"] = folder
+            record = trained(chain[:1], world, [0], Hardware(device, processes=processes))
+            found.append({"processes": processes, "last loss": float(np.mean(record["history"]["loss"][-1])),
+                          "seconds": record["seconds"]})
+    return pd.DataFrame(found)
+
+
+def notebooks(device):
+    "Wall time of the smoke profile's Table 2 and what it rests on, through papermill."
+    root = Path(__file__).resolve().parents[1]
+    if importlib.util.find_spec("papermill") is None or not (root / "nbs" / "experiments").is_dir():
+        return None
+    rows, folder = [], root / "nbs" / "experiments"
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["XYIELD_RUNS"] = temporary
+        settings, tasks = read_profile(root / "profiles" / "smoke.yml", folder), read_tasks(folder)
+        for name in (*tasks["tab02_few_shot"].after, "tab02_few_shot"):
+            began, notebook = time.perf_counter(), tasks[name].notebook
+            given = tasks[name].given(settings, "smoke") | {"device": device}
+            execute(notebook, Path(temporary, f"{name}.ipynb"), given)
+            rows.append({"notebook": name, "seconds": time.perf_counter() - began})
+        assert Path(settings["output"], "tables", "tab02_few_shot.csv").is_file(), "Table 2 was not made"
+    return pd.DataFrame(rows)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="sizes for a test")
@@ -81,8 +117,13 @@ def main(arguments=None):
     device, began = "cuda" if torch.cuda.is_available() else "cpu", time.perf_counter()
     card = torch.cuda.get_device_name() if device == "cuda" else f"no GPU; {platform.processor() or platform.machine()}"
     tables = [compare(chosen.small, device), stacked(chosen.small, device, (10,) if chosen.small else (10, 100))]
+    tables += [two_processes(chosen.small, device), notebooks(device)]
+    missing = "not run: it needs two GPUs", "not run: it needs the repository and papermill"
+    printed = [table.round(4).to_markdown(index=False) for table in tables[:2]]
+    printed += [why if t is None else t.round(4).to_markdown(index=False)
+                for t, why in zip(tables[2:], missing, strict=True)]
     words = "\n\n".join([f"{card}, torch {torch.__version__}, {time.perf_counter() - began:.0f} s",
-                         *(table.round(4).to_markdown(index=False) for table in tables)])
+                         *printed])
     print(words)
     losses = tables[0].filter(like="loss, ").to_numpy()
     assert np.isfinite(losses).all(), "a loss is not finite"

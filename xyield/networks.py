@@ -31,7 +31,7 @@ class StackedLinear(nn.Module):
 # %% ../nbs/2_method/08_networks.ipynb #196b1af1
 @dataclass(frozen=True)
 class Architecture:
-    "Size of an `AlloyCNN`. The defaults are chosen in chapter 11, on simulated alloys only."
+    "Size of an `AlloyCNN`. The defaults were chosen in the experiment `model_width`, on simulated alloys only."
 
     channels: tuple[int, int, int] = (8, 16, 32)  # of the three convolutions
     hidden: int = 64  # width of the perceptron's hidden layer
