@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 import xyield
 from .alloys import PALETTE
-from .benchmark import CHECKSUMS, MAY_SEE, QUESTIONS, SHARED, VERSION, sha256
+from .benchmark import CHECKSUMS, MAY_SEE, QUESTIONS, SHARED, VERSION
 from .measurements import MPEA_SHA256, measurements
 from .simulator import ELEMENTS
 from .space import DesignSpace, simulated_sample, temperature_grid
-from .store import atomic_path, code_version, runs_dir, write_json
+from .store import atomic_path, code_version, runs_dir, sha256, write_json
 from .survey import as_stretch, percentages, strengths, two_parameters
 
 # %% ../nbs/4_beyond/31_release.ipynb #06db2267
