@@ -4,9 +4,11 @@
 # What the rules are stands in the notebooks (chapter 33): what each leaves, after which others, in which variants.
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from xyield.experiments import execute, lead, read_profile, read_tasks
+from xyield.report import set_aside_changed
 from xyield.store import closure
 
 LOCK = lead(Path(".snakemake/reproduce.lock"))  # a second reproduction of this checkout waits here
@@ -18,6 +20,11 @@ try:
     TASKS = read_tasks(NOTEBOOKS)
 except ValueError as error:
     raise WorkflowError(str(error))
+if LOCK and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    with warnings.catch_warnings(record=True, action="always") as said:
+        set_aside_changed(Path(SETTINGS["output"]))  # a table that is not what was written is not up to date
+    for warning in said:
+        print(warning.message, file=sys.stderr)
 
 
 def modules(names):
