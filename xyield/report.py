@@ -134,14 +134,20 @@ def changed_files(path: Path, said: dict) -> dict[str, str]:  # file name -> wha
 
 def set_aside_changed(
     folder: Path,  # the one that tables/ and figures/ are in
-):
+) -> list[str]:  # what was done
     "Set aside, with a warning, each file that is not what its sidecar says, and each sidecar that cannot be read."
+    done = []
+
+    def aside(file, why):
+        done.append(f"{file} {why}; kept as {set_aside(file, why).name}, made again")
+
     for path in sorted(p for kind in ("tables", "figures") for p in (Path(folder) / kind).glob("*.json")):
         try:
             changed = changed_files(path, read_sidecar(path))
         except ValueError as error:
-            set_aside(path, str(error))
+            aside(path, str(error))
             continue
         for name, why in changed.items():
             if path.with_name(name).is_file():  # what is missing is made anyway
-                set_aside(path.with_name(name), why)
+                aside(path.with_name(name), why)
+    return done
