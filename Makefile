@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce search bench test nightly pytest-test pytest-nightly chapters-test
+.PHONY: help setup data lock audit reproduce search verify bench test nightly pytest-test pytest-nightly chapters-test
 .PHONY: chapters-nightly lint docs readme notebooks quotes hooks clean
 
 PYTHON  ?= python3
@@ -52,6 +52,9 @@ reproduce search: setup
 
 reproduce:  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
 search:  ## search for settings anew, by validation (profile=laptop, cores=2)
+
+verify: setup  ## what is wrong, missing or stale among the artefacts and in what quotes them (seconds, no training)
+	@$(BIN)/xyield verify
 
 bench: setup  ## what a training step costs on this processor: tables/speed.md
 	$(THREADS) $(BIN)/python tests/benchmarks/steps.py

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from xyield.experiments import execute, lead, read_profile, read_tasks
+from xyield.report import set_aside_changed
 from xyield.store import closure
 
 LOCK = lead(Path(".snakemake/reproduce.lock"))  # a second reproduction of this checkout waits here
@@ -18,6 +19,9 @@ try:
     TASKS = read_tasks(NOTEBOOKS)
 except ValueError as error:
     raise WorkflowError(str(error))
+if LOCK and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    for line in set_aside_changed(Path(SETTINGS["output"])):  # it is not up to date; here nobody sees a warning
+        print(line, file=sys.stderr)
 
 
 def modules(names):

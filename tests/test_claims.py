@@ -9,6 +9,7 @@ import pytest
 
 from xyield.claims import KINDS, QUANTITIES, QUOTE, VERDICTS, Tables, ledger, read_claims, read_errata, requoted
 from xyield.experiments import read_tasks
+from xyield.verify import as_quoted, prose
 
 CLAIMS = {claim["id"]: claim for claim in read_claims()}
 
@@ -124,22 +125,14 @@ def test_ledger_is_made_after_all_that_it_reads(root):
 
 
 # ---------------------------------------------------------------- prose
-@pytest.fixture
-def quotes(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "docs"))
-    import quotes
-
-    return quotes
-
-
-def test_prose_quotes_verdicts_and_numbers_as_they_are(quotes, now):
-    wrong = [path.name for path in quotes.prose() if quotes.as_quoted(path, now) != path.read_text()]
+def test_prose_quotes_verdicts_and_numbers_as_they_are(root, now):
+    wrong = [path.name for path in prose(root) if as_quoted(path, now) != path.read_text()]
     assert not wrong, f"{wrong} disagree with the ledger; run `make quotes`, and read what it changes"
 
 
-def test_prose_disagrees_with_another_ledger(quotes, now):
+def test_prose_disagrees_with_another_ledger(root, now):
     other = now.assign(verdict=now["verdict"].replace({"confirmed": "refuted"}))
-    assert [p for p in quotes.prose() if p.stem == "index" and quotes.as_quoted(p, other) != p.read_text()]
+    assert [p for p in prose(root) if p.stem == "index" and as_quoted(p, other) != p.read_text()]
 
 
 def test_readme_quotes_all_four_outcomes(root, now):

@@ -165,6 +165,13 @@ def test_any_number_of_strongest(engine, k):
     assert (top["index"] == part.start + order).all()
 
 
+@pytest.mark.parametrize("engine", ["numba", "numpy"])
+def test_there_is_no_quantile_without_a_histogram(engine):
+    without = distribution(300.0, range(1000), upper=0, engine=engine, progress=False)
+    with pytest.raises(ValueError, match="there is no histogram"):
+        without.quantile(0.5)
+
+
 def test_quantile_beyond_the_bins_is_refused():
     narrow = distribution(300.0, range(1000), upper=0.1, progress=False)
     with pytest.raises(ValueError, match=r"beyond 0\.1 GPa"):
@@ -182,6 +189,9 @@ def test_bad_stretch_is_refused(part, error):
     (lambda: distribution(25.0, range(5)), "celsius_to_kelvin"), (lambda: distribution([], range(5)), "expected one"),
     (lambda: distribution(300.0, range(0)), "0 alloys"), (lambda: strongest(300.0, 6, range(5)), "k is 6"),
     (lambda: strengths(300.0, range(5), "gold"), "elements is 'gold'"),
+    (lambda: strengths(300.0, range(5), dtype=int), "dtype is int64; expected float32 or float64"),
+    (lambda: distribution(300.0, range(5), [np.nan]), "thresholds are"),
+    (lambda: distribution(300.0, range(5), upper=np.inf), "upper inf"),
     (lambda: strengths(300.0, range(5), engine="gpu"), "engine is 'gpu'"),
     (lambda: strengths(300.0, range(5), out=np.empty((1, 4))), "out has shape"),
     (lambda: two_parameters(range(5), strain_rate=1e5), "strain_rate is")])

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import xyield.estimator as estimator
 import xyield.softening as softening
 from xyield import store
-from xyield.alloys import PALETTE
+from xyield.alloys import PALETTE, as_inputs
 from xyield.command_line import main
 from xyield.measurements import measurements
 from xyield.peers import peers, run_regressor, scores
@@ -59,11 +59,35 @@ def test_saved_model_is_the_same(model, tmp_path):
         (POINTS, POINTS["yield_strength"] > 1, "expected a number"),
         (POINTS, POINTS["yield_strength"][:5], "expected 238 strengths"),
         (np.ones((4, 3)), np.ones(4), r"expected \[n, 12\]"),
+        (POINTS, -POINTS["yield_strength"], "expected GPa between 0 and 10"),
+        (POINTS, POINTS["yield_strength"].astype(str), "expected a number"),
+        (POINTS.astype({"Mo": str}), POINTS["yield_strength"], "fraction of Mo is '0.*'; expected a number"),
+        (POINTS.assign(formula="AlW"), POINTS["yield_strength"], "formula is 'AlW' where the fractions say"),
     ],
 )
 def test_what_is_no_alloy_is_refused(X, y, message):
     with pytest.raises(ValueError, match=message):
         SofteningGP(n_steps=10, n_kept=2).fit(X, y)
+
+
+@pytest.mark.parametrize("slip", [{"n_kept": 0}, {"n_steps": 0}])
+def test_a_sampler_that_takes_no_step_is_refused(slip):
+    with pytest.raises(ValueError, match=f"{next(iter(slip))} is 0; expected a whole number"):
+        SofteningGP(**slip).fit(POINTS, POINTS["yield_strength"])
+
+
+def test_a_fitted_model_is_its_own(tmp_path):
+    inputs, strengths = as_inputs(POINTS.iloc[::8]), POINTS["yield_strength"].iloc[::8].to_numpy(copy=True)
+    whole_numbers = {"n_steps": np.int64(8), "n_kept": np.int64(2), "seed": np.int64(0)}  # as from GridSearchCV
+    model = SofteningGP(**whole_numbers).fit(inputs, strengths)
+    before = model.predict(POINTS)
+    inputs[:], strengths[:] = 0, 9
+    np.testing.assert_array_equal(model.predict(POINTS), before)
+    again = SofteningGP.load(model.save(tmp_path / "model.safetensors"))
+    np.testing.assert_allclose(again.predict(POINTS), before, rtol=1e-9)
+    assert not hasattr(model, "feature_names_in_")
+    of_frame = SofteningGP(n_steps=4, n_kept=2).fit(POINTS, POINTS["yield_strength"])
+    assert list(of_frame.feature_names_in_) == [*PALETTE, "temperature"]
 
 
 def test_unknown_part_is_refused():

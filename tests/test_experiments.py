@@ -145,6 +145,17 @@ def test_what_uses_the_interval_is_made_again_when_it_changes(checkout):
     assert not {"figa05_representation", "fig02_distributions", "taba13_datasets"} & again
 
 
+def test_no_experiment_goes_through_a_set():
+    "The order of a set of text is another one in each process, and so would be the order of columns."
+    for path in EXPERIMENTS:
+        for cell in code_cells(path):
+            loops = [n.iter for n in ast.walk(ast.parse(cell)) if isinstance(n, ast.For | ast.comprehension)]
+            sets = [n for n in loops if any(isinstance(part, ast.Set | ast.SetComp) for part in (n, *(
+                [n.left, n.right] if isinstance(n, ast.BinOp) else [])))]
+            called = [n for n in loops if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("set", "frozenset")]
+            assert not sets + called, f"{path.name}: {ast.unparse((sets + called)[0])}"
+
+
 def test_the_closure_is_what_python_imports():
     code = "import sys, xyield.image_runs; print(*(m for m in sys.modules if m.startswith('xyield.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -1,6 +1,7 @@
 """The image experiments at the paper's layout: tiny folders with real files, several processes, interruptions."""
 
 import dataclasses
+import gzip
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from xyield.image_world import ImagePairs
 from xyield.images import PaperImages, corrupt_folder, data_dir, imagenet_c, require
 from xyield.methods import bi_rpt, changed, hand_tune, no_pretraining, pretrain_transfer
 from xyield.store import record_path
-from xyield.testbed import fashion_mnist
+from xyield.testbed import FASHION_FILES, fashion_mnist
 from xyield.training import Hardware, chain_identity, trained
 
 TINY = testbed.Testbed(items="digits", source_per_class=2, heldout_per_class=2, channels=(4, 4, 8, 8))
@@ -88,6 +89,17 @@ def test_missing_fashion_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("XYIELD_DATA", str(tmp_path))
     monkeypatch.setattr("xyield.testbed.DEBIAN_FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
+        fashion_mnist.__wrapped__()
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"abc")[:-4], gzip.compress(b"abc")])
+def test_damaged_fashion_is_named(tmp_path, monkeypatch, content):
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name in FASHION_FILES:
+        (folder / f"{name}.gz").write_bytes(content)
+    monkeypatch.setenv("XYIELD_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=rf"{next(iter(FASHION_FILES))}.*expected"):
         fashion_mnist.__wrapped__()
 
 

@@ -78,7 +78,7 @@ def reproduction():
 
 
 def _reproduction(root, runs, *more):
-    command = [BIN / "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--config", "profile=smoke", *more]
+    command = [BIN / "snakemake", "--cores", "2", "--config", "profile=smoke", *more]
     return subprocess.Popen(command, cwd=root, env=environment(runs), stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True, start_new_session=True)
 

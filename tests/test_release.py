@@ -187,10 +187,46 @@ def test_wrong_shard_is_named_and_written_again(tmp_path, capsys, damage):
 
 def test_flipped_byte_is_found_by_the_full_check(tmp_path):
     (path,) = write_shards(tmp_path, MANY, [5])
+    flip(path)
+    assert shard_fault(path, shard_schema(shard_ranges(MANY)[5]), full=True)
+
+
+def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    assert shard_fault(path, shard_schema(shard_ranges(MANY)[5]), full=True)
+
+
+def test_a_damaged_shard_is_written_again_without_being_asked_and_never_signed(tmp_path):
+    few = {"shards": MANY, "only": "5"}
+    folder = release(str(tmp_path), **few)
+    path = folder / "design_space" / f"part-0005-of-{MANY}.parquet"
+    good = path.read_bytes()
+    flip(path)
+    with pytest.raises(ValueError, match=f"{path.name} cannot be read"):
+        release(str(tmp_path), describe=True)
+    assert not (folder / "SHA256SUMS").exists()
+    release(str(tmp_path), **few)
+    assert path.read_bytes() == good
+    release(str(tmp_path), describe=True)
+    assert hashlib.sha256(good).hexdigest() in (folder / "SHA256SUMS").read_text()
+
+
+def test_shards_of_other_settings_do_not_mix(tmp_path):
+    (path,) = write_shards(tmp_path, MANY, [5])
+    before = path.read_bytes()
+    other = {"content": "strength", "temperatures": [300]}
+    with pytest.raises(ValueError, match=rf"{path.name} was made with another content, 'parameters'"):
+        write_shards(tmp_path, MANY, [6], **other)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name] and path.read_bytes() == before
+    write_shards(tmp_path, MANY, [5], **other)  # all that is there, anew
+    write_shards(tmp_path, MANY, [6], **other)
+
+
+@pytest.mark.parametrize("step", [0, -5])
+def test_a_step_of_nothing_is_refused(tmp_path, step):
+    with pytest.raises(ValueError, match=f"step is {step}; expected"):
+        release(str(tmp_path), "strength", MANY, "0", step=step)
 
 
 def test_other_division_is_refused(tmp_path):

@@ -83,6 +83,18 @@ def test_no_run_is_repeated_when_a_table_is_made_again(root, smoke):
     assert rows == {p: p.stat().st_mtime_ns for p in smoke.rglob("networks/*.safetensors")}
 
 
+def test_a_table_that_was_changed_by_hand_is_set_aside_and_made_again(root, smoke):
+    table = smoke / "smoke" / "tables" / "dataset_counts.csv"
+    before = table.read_text()
+    table.write_text(before.replace("1", "2", 1))
+    result = reproduce(root, smoke, targets=["taba13_datasets"])
+    assert result.returncode == 0 and "dataset_counts.csv was changed" in result.stderr
+    assert table.read_text() == before
+    aside = table.with_name(f"{table.name}.damaged")
+    assert aside.read_text() != before
+    aside.unlink()
+
+
 def test_same_seed_gives_the_same_table_in_another_place(root, smoke, tmp_path):
     assert reproduce(root, tmp_path, targets=["tab02_few_shot"]).returncode == 0
     tables = [pd.read_csv(runs / "smoke" / "tables" / "tab02_few_shot.csv") for runs in (smoke, tmp_path)]

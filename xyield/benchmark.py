@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['N_SIMULATED', 'MAY_SEE', 'QUESTIONS', 'VERSION', 'SHARED', 'CHECKSUMS', 'LARGEST', 'COLUMNS', 'READERS', 'COVERED',
-           'LEVELS', 'DIFFERENCES', 'SCORES', 'KINDS', 'REFERENCE', 'split_table', 'write_splits', 'sha256',
-           'load_splits', 'Prediction', 'check_predictions', 'read_predictions', 'write_predictions', 'point_scores',
-           'score', 'Evaluation', 'task_inputs', 'training_points', 'evaluate', 'TrainingMean', 'from_rows', 'Entry',
+           'LEVELS', 'DIFFERENCES', 'SCORES', 'KINDS', 'REFERENCE', 'split_table', 'write_splits', 'load_splits',
+           'Prediction', 'check_predictions', 'read_predictions', 'write_predictions', 'point_scores', 'score',
+           'Evaluation', 'task_inputs', 'training_points', 'evaluate', 'TrainingMean', 'from_rows', 'Entry',
            'entry_schema', 'read_entry', 'write_entry', 'leaderboard', 'tasks', 'write_tasks', 'score_file']
 
 # %% ../nbs/3_evaluation/24_benchmark.ipynb #0d72377b
 import datetime
-import hashlib
 import json
 import re
 import warnings
@@ -36,7 +35,7 @@ from .simulator import yield_strength
 from .space import simulated_sample
 from .splits import BENCHMARK
 from .statistics import coverage, interval
-from .store import atomic_path
+from .store import atomic_path, sha256
 
 # %% ../nbs/3_evaluation/24_benchmark.ipynb #15bbbbc0
 N_SIMULATED = 500  # simulated alloys that `evaluate` trains on in the task cross_quality
@@ -85,11 +84,6 @@ CHECKSUMS = {
     f"{VERSION}.csv": "7d588b5c9e85f34b71db76df1f28fc3fbf5c43f99f57508c63cd0070d5a53bc6",
     f"{VERSION}.parquet": "a448c4e8ff1d727506def6d05da4e4a165d6a8318037b58580861e7813074205",
 }
-
-
-def sha256(path: Path) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_splits(

@@ -327,6 +327,8 @@ def requoted(
     table: pd.DataFrame,  # from `ledger`
 ) -> str:
     "The text with every quoted verdict and number as the ledger has it; raises `ValueError` for what is not there."
+    if not QUOTE.search(text):
+        return text
     verdicts = table.drop_duplicates("claim").set_index("claim")["verdict"].to_dict()
     numbers = {(row["claim"], part_reference(row)): number_text(row) for _, row in table.iterrows()}
     numbers |= {(row["claim"], kind): row[kind] for _, row in table.iterrows() for kind in KINDS[1:] if row[kind]}

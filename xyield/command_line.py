@@ -18,6 +18,7 @@ COMMANDS = {  # name -> module:function
     "release": "xyield.release:release",
     "score": "xyield.benchmark:score_file",
     "tasks": "xyield.benchmark:tasks",
+    "verify": "xyield.verify:verify",
 }
 
 

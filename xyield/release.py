@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CONTENTS', 'ROW_GROUP', 'COLUMNS', 'LICENSE', 'BORG', 'FILES', 'RAI', 'KINDS', 'DESCRIPTION', 'CITE', 'KEYWORDS',
            'CAUTIONS', 'shard_schema', 'write_shard', 'shard_fault', 'shard_ranges', 'shard_name', 'parse_shards',
-           'write_shards', 'column_meaning', 'write_points', 'croissant', 'data_package', 'datasheet', 'dataset_card',
-           'codemeta', 'zenodo', 'write_citation', 'describe_release', 'release']
+           'check_alike', 'write_shards', 'column_meaning', 'write_points', 'croissant', 'data_package', 'datasheet',
+           'dataset_card', 'codemeta', 'zenodo', 'write_citation', 'describe_release', 'release']
 
 # %% ../nbs/4_beyond/31_release.ipynb #0c928500
 import datetime
@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 import xyield
 from .alloys import PALETTE
-from .benchmark import CHECKSUMS, MAY_SEE, QUESTIONS, SHARED, VERSION, sha256
+from .benchmark import CHECKSUMS, MAY_SEE, QUESTIONS, SHARED, VERSION
 from .measurements import MPEA_SHA256, measurements
 from .simulator import ELEMENTS
 from .space import DesignSpace, simulated_sample, temperature_grid
-from .store import atomic_path, code_version, runs_dir, write_json
+from .store import atomic_path, code_version, runs_dir, sha256, write_json
 from .survey import as_stretch, percentages, strengths, two_parameters
 
 # %% ../nbs/4_beyond/31_release.ipynb #06db2267
@@ -151,17 +151,48 @@ def parse_shards(
         raise ValueError(f"shards {text!r} overlap in {', '.join(map(str, repeated))}; expected each once")
     return chosen or list(range(n_shards))
 
+
+def _made_as(schema: pa.Schema) -> dict:
+    "What all shards of a release have in common; raises `ValueError` for what is no shard."
+    try:
+        about = json.loads(schema.metadata[b"xyield"])
+        return {k: v for k, v in about.items() if k not in ("start", "stop")} | {"columns": schema.names}
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("has no word of how it was made") from None
+
+
+def check_alike(
+    shards: list[Path],
+    like: list[pa.Schema] = (),  # one of another shard that goes with them
+    full: bool = False,  # read them and compare checksums
+):
+    "Raise `ValueError` that names the shard that is damaged, or was made with other options than the first."
+    expected = _made_as(like[0]) if like else None
+    for path in shards:
+        try:
+            schema = pq.read_schema(path)
+            made = _made_as(schema)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ValueError(f"{path} {str(error).splitlines()[0]}; delete it, and the same command goes on") from None
+        expected = expected or made
+        if differ := [name for name in made if made[name] != expected.get(name)]:
+            raise ValueError(f"{path} was made with another {differ[0]}, {made[differ[0]]!r}; expected "
+                             f"{expected.get(differ[0])!r}, an empty folder, or all shards anew")
+        if full and (fault := shard_fault(path, schema, full=True)):
+            raise ValueError(f"{path} {fault}; delete it, and the same command goes on")
+
 # %% ../nbs/4_beyond/31_release.ipynb #8cf72eec
 def write_shards(
     folder: Path,
     n_shards: int = 32,
     only: list[int] | None = None,  # which of them; all if not given
-    full: bool = False,  # check what is there with checksums
+    full: bool = True,  # read what is there, and compare its checksums
     **options,  # of `shard_schema`
 ) -> list[Path]:  # of the chosen shards
     """Write the shards that are missing or wrong, and leave the others alone.
 
-    Raises `ValueError` if the folder holds another division, `OSError` if the disk is full; what is complete stays.
+    Raises `ValueError` if the folder holds another division, or if other options made the shards that stay in it;
+    `OSError` if the disk is full; what is complete stays.
     """
     folder, ranges = Path(folder), shard_ranges(n_shards)
     only = list(range(n_shards)) if only is None else only
@@ -171,6 +202,7 @@ def write_shards(
                          "expected an empty folder or one of the same division")
     paths = [folder / shard_name(i, n_shards) for i in only]
     schemas = [shard_schema(ranges[i], **options) for i in only]
+    check_alike([path for path in sorted(folder.glob("part-*.parquet")) if path not in paths], schemas[:1])
     for done, (i, path, schema) in enumerate(zip(tqdm(only, desc="shards"), paths, schemas, strict=True)):
         if path.exists():
             fault = shard_fault(path, schema, full)
@@ -497,8 +529,9 @@ def describe_release(
 ) -> list[Path]:
     "Write the small parts, checksums, and the descriptions of what is in `folder`, for people and for programs."
     folder = Path(folder)
-    write_points(folder, n_simulated)
     shards = sorted((folder / "design_space").glob("part-*.parquet"))
+    check_alike(shards, full=True)  # nothing damaged is signed
+    write_points(folder, n_simulated)
     texts = {"DATASHEET.md": datasheet(folder), "README.md": dataset_card(folder)}
     if shards:
         texts["SHA256SUMS"] = "".join(f"{sha256(p)}  design_space/{p.name}\n" for p in shards)
@@ -518,7 +551,7 @@ def release(
     elements: str = "table4",  # element preset of the simulator
     step: int = 50,  # K between temperatures, for content strength
     dtype: str = "float32",  # or "float16", for content strength
-    full: bool = False,  # check what is there with checksums
+    quick: bool = False,  # trust what is there by its last bytes, without reading it and comparing its checksums
     describe: bool = False,  # write only the small parts, checksums and descriptions
 ) -> Path:  # the folder
     "Write X-Yield: measured points, simulated sample and the whole design space, as Parquet."
@@ -526,7 +559,7 @@ def release(
     temperatures = temperature_grid(step) if content == "strength" else ()
     options = dict(content=content, elements=elements, temperatures=temperatures, dtype=dtype)
     if not describe:
-        write_shards(folder / "design_space", shards, parse_shards(only, shards), full, **options)
+        write_shards(folder / "design_space", shards, parse_shards(only, shards), not quick, **options)
     if describe or not only:
         describe_release(folder)
     return folder

@@ -16,7 +16,16 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from .alloys import PALETTE, as_compositions, as_inputs, as_numbers, as_temperatures, as_yield_strengths
+from xyield.alloys import (
+    PALETTE,
+    as_compositions,
+    as_inputs,
+    as_numbers,
+    as_temperatures,
+    as_yield_strengths,
+    parse_formulas,
+    to_formula,
+)
 from .checks import check_count
 from .descriptors import DESCRIPTORS, descriptor_scale, descriptors
 from .simulator import yield_strength
@@ -161,6 +170,17 @@ def _log_likelihood(scales, x, y, without) -> float:
     return -0.5 * white @ white - np.log(lower.diagonal()).sum()
 
 # %% ../nbs/4_beyond/29_softening.ipynb #e2021a0b
+def _agreeing_inputs(X) -> np.ndarray:
+    "`as_inputs`; raises `ValueError` if a frame has formulas and fractions that say different alloys."
+    found = as_inputs(X)
+    if hasattr(X, "columns") and {"formula", *PALETTE} <= set(map(str, X.columns)):
+        off = np.abs(parse_formulas(X["formula"]) - found[:, :-1]).max(axis=1)
+        if off.max() > 0.01:  # formulas are rounded
+            formula, other = X["formula"].iloc[off.argmax()], to_formula(found[off.argmax(), :-1])
+            raise ValueError(f"formula is {formula!r} where the fractions say {other}; expected the same alloy")
+    return found
+
+
 @patch
 def fit(self: SofteningGP, X, y):
     "Sample the scales given strengths `y` (GPa); raises `ValueError` on bad alloys, temperatures or strengths."
@@ -169,7 +189,9 @@ def fit(self: SofteningGP, X, y):
         raise ValueError(f"without is {self.without!r}; expected some of {', '.join(PARTS)}")
     check_count("n_steps", self.n_steps)
     check_count("n_kept", self.n_kept)
-    X, y = as_inputs(X), as_yield_strengths(y)
+    if hasattr(X, "columns"):
+        self.feature_names_in_ = np.array([*PALETTE, "temperature"], dtype=object)  # what the columns come to
+    X, y = _agreeing_inputs(X), np.array(as_yield_strengths(y))  # a copy: the caller's may change
     if y.shape != (len(X),):
         raise ValueError(f"y has shape {y.shape}; expected {len(X)} strengths in GPa")
     x, dimension = alloy_inputs(X[:, :-1], X[:, -1]), len(SCALES) + len(DESCRIPTORS)
@@ -187,7 +209,7 @@ def fit(self: SofteningGP, X, y):
 def predict(self: SofteningGP, X, return_std=False):
     "Strengths in GPa `[n]`, and their standard deviations, as of a new measurement, if asked for."
     check_is_fitted(self)
-    X = as_inputs(X)
+    X = _agreeing_inputs(X)
     x, known = alloy_inputs(X[:, :-1], X[:, -1]), alloy_inputs(self.X_[:, :-1], self.X_[:, -1])
     with threadpool_limits(1, "blas"):
         means, variances = np.swapaxes([_posterior(self, self._scales(z), x, known) for z in self.samples_], 0, 1)

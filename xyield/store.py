@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['DATA', 'project_root', 'runs_dir', 'atomic_path', 'write_json', 'digest', 'imports', 'closure', 'code_version',
            'arithmetic', 'foreign_code', 'identity', 'Damaged', 'save_record', 'load_record', 'set_aside',
-           'whole_record', 'record_path', 'stored', 'git_commit', 'versions']
+           'whole_record', 'record_path', 'stored', 'git_commit', 'versions', 'sha256', 'machine', 'cells_run',
+           'notebook_version', 'code_record']
 
 # %% ../nbs/5_workshop/32_store.ipynb #7c4e983c
 import ast
@@ -143,9 +144,10 @@ def _without_docstrings(source: str) -> list:  # JSON-serialisable
     return _syntax(tree)
 
 
+@functools.cache
 def imports(
     source: str,  # Python code
-) -> set[str]:  # names within the package, such as "simulator"
+) -> frozenset[str]:  # names within the package, such as "simulator"
     "The modules of the package that `source` imports, at its top or within a function."
     found = set()
     for node in ast.walk(ast.parse(source)):
@@ -157,7 +159,7 @@ def imports(
                 found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("xyield.")}
-    return found
+    return frozenset(found)
 
 
 def closure(*modules: str) -> list[str]:  # sorted
@@ -529,3 +531,66 @@ def versions(
 ) -> dict:  # name -> version
     "Versions of Python and of the installed `packages`."
     return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}
+
+# %% ../nbs/5_workshop/32_store.ipynb #dda57503
+def sha256(path: Path) -> str:
+    "The checksum of a file's content, as `sha256sum` prints it."
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def machine() -> dict:  # processor, and threads of PyTorch if it was imported
+    "On what the caller computes: another processor, or another number of threads, adds up in another order."
+    cpuinfo, torch = Path("/proc/cpuinfo"), sys.modules.get("torch")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return {"processor": name or platform.processor() or platform.machine()} | (
+        {"threads": torch.get_num_threads()} if torch else {})
+
+# %% ../nbs/5_workshop/32_store.ipynb #26cfe631
+def cells_run() -> list[str]:
+    "The text of the code cells that were run in the notebook that calls this; outside of one, the script's text."
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        return list(shell.user_ns.get("In", []))
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    return [Path(script).read_text()] if script and Path(script).suffix == ".py" else []
+
+
+def _only_sets(cell: str) -> bool:
+    "Whether a cell does nothing but declare or set parameters, which an artefact names anyway."
+    return cell.startswith("# Parameters") or all(isinstance(line, ast.AnnAssign) for line in ast.parse(cell).body)
+
+
+@functools.cache
+def _version(source: str) -> str:
+    "A hash of Python source, blind to comments and docstrings."
+    return digest(_without_docstrings(source))
+
+
+def _versions(cells: list[str]) -> tuple[list[str], set[str]]:
+    "The version of each cell that does more than set parameters; and the modules of the package that they import."
+    versions, modules = [], set()
+    for cell in cells:
+        try:
+            if not _only_sets(cell):
+                versions.append(_version(cell))
+                modules |= {name for name in imports(cell) if importlib.util.find_spec(f"xyield.{name}")}
+        except SyntaxError:  # such as %timeit
+            versions.append(digest(cell))
+    return versions, modules
+
+# %% ../nbs/5_workshop/32_store.ipynb #69531bea
+def notebook_version(
+    cells: list[str],  # code, in the order in which it is run
+) -> str:  # 16 hexadecimal digits
+    "A hash over the code of a notebook, without its parameters, comments and docstrings."
+    return digest(_versions(cells)[0])
+
+
+def code_record(
+    cells: list[str],  # code that was run, as from `cells_run`
+) -> dict[str, str]:  # "notebook", and each module of the package that it rests on -> digest of its code
+    "The code that a result of these cells rests on."
+    modules = {name: _version(_source(name)) for name in closure(*_versions(cells)[1])}
+    return {"notebook": notebook_version(cells)} | modules

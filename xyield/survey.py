@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from .alloys import as_temperatures, to_formula
+from .alloys import as_numbers, as_temperatures, to_formula
 from xyield.simulator import (
     BOLTZMANN,
     ELEMENTS,
@@ -144,6 +144,8 @@ def strengths(
     part, kernel, (kelvin, uniform) = as_stretch(part), _engine(engine, elements, threads=threads), _sweep(temperature)
     shape = len(kelvin), len(part)
     out = np.empty(shape, dtype) if out is None else out
+    if out.dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype is {out.dtype}; expected float32 or float64")
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}; expected {shape}")
     if kernel:
@@ -189,6 +191,8 @@ class Distribution:
         q = np.atleast_1d(np.asarray(q, dtype=np.float64))
         if not ((q >= 0) & (q <= 1)).all():
             raise ValueError(f"q is {q}; expected between 0 and 1")
+        if self.counts.shape[1] == 1:
+            raise ValueError("there is no histogram, since `upper` was 0; expected more, in GPa")
         rank = np.maximum(np.ceil(q * self.n), 1)  # of the alloy in question, from the weakest, which is 1
         which = np.stack([np.searchsorted(row, rank) for row in np.cumsum(self.counts, axis=1)])
         if (which == self.counts.shape[1] - 1).any():
@@ -270,9 +274,11 @@ def distribution(
 ) -> Distribution:
     "Moments, histogram and counts over a stretch, without storing it; raises `ValueError` or `IndexError`."
     part, kernel, (kelvin, uniform) = as_stretch(part), _engine(engine, elements, threads=threads), _sweep(temperature)
-    if not len(part) or not bin_width > 0 or not upper >= 0:
+    if not len(part) or not 0 < bin_width < np.inf or not 0 <= upper < np.inf:
         raise ValueError(f"{len(part)} alloys, bin_width {bin_width}, upper {upper}; expected positive numbers")
-    thresholds, n_bins = np.atleast_1d(np.asarray(thresholds, dtype=np.float64)), round(upper / bin_width)
+    thresholds, n_bins = as_numbers(np.atleast_1d(thresholds), "threshold"), round(upper / bin_width)
+    if not np.isfinite(thresholds).all():  # compiled code takes no comparison with NaN for what it is
+        raise ValueError(f"thresholds are {thresholds}; expected numbers in GPa")
 
     def of(piece):
         if kernel:

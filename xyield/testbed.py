@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import gzip
 import hashlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +36,11 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 def _read_idx(folder: Path, name: str) -> np.ndarray:
     "An unpacked or packed IDX file as an array of bytes; raises `ValueError` if it is not the published one."
-    path = folder / name
-    data = path.read_bytes() if path.is_file() else gzip.decompress(path.with_name(f"{name}.gz").read_bytes())
+    path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}; expected the published file, packed or unpacked") from None
     found = hashlib.sha256(data).hexdigest()
     if found != FASHION_FILES[name]:
         raise ValueError(f"{path}: the unpacked file has SHA-256 {found}; expected {FASHION_FILES[name]}")

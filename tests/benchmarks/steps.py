@@ -11,8 +11,6 @@ machine and to what else it does.
 import argparse
 import itertools
 import os
-import platform
-import re
 import statistics
 import time
 from pathlib import Path
@@ -29,6 +27,7 @@ from xyield.methods import bi_rpt
 from xyield.report import write_table
 from xyield.runs import ALLOY_SETTINGS
 from xyield.splits import FewShot
+from xyield.store import machine
 from xyield.testbed import Testbed
 from xyield.training import Hardware, Stage, accelerator_for, make_optimizer, torch_threads
 
@@ -111,12 +110,6 @@ def measure(rounds):
     return pd.DataFrame(rows), rate, speed
 
 
-def processor():
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else None
-    return found[1].strip() if found else platform.processor()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
@@ -130,16 +123,17 @@ def main():
         "ms": table["ms"].map("{:.1f}".format), "bound, ms": table["bound_ms"].map("{:.1f}".format),
         "bound / step": table["of_bound"].map("{:.0%}".format), "range / median": table["spread"].map("{:.0%}".format)})
     load = [round(before, 1), round(os.getloadavg()[0], 1)]
-    notes = (f"Processor time of one thread of {processor()}, medians of {chosen.rounds} rounds of {STEPS} steps. The "
-             f"bound: operations at {rate / 1e9:.0f} Gflop/s (a product of matrices of 512 × 512) and the weights' way "
-             f"through memory at {speed / 1e9:.1f} GB/s (a copy), both of the same rounds. A Bi-RPT step has a lower "
+    notes = (f"Processor time of one thread of {machine()['processor']}, medians of {chosen.rounds} rounds of "
+             f"{STEPS} steps. The bound: operations at {rate / 1e9:.0f} Gflop/s (a product of matrices of 512 × 512) "
+             f"and the weights' way through memory at {speed / 1e9:.1f} GB/s (a copy), both of the same rounds. "
+             "A Bi-RPT step has a lower "
              "level at every fifth step of alloys and every fourth of images; an evaluation is that of all "
              "measured alloys.")
     if max(load) > 1.5:
         notes += (" **Others used the machine meanwhile**: processor time is not free of them, so read ratios within "
                   "the table, not milliseconds.")
     write_table(table, Path(chosen.output) / "speed.csv", "What a step costs", "bench", {"rounds": chosen.rounds},
-                shown, notes, processor=processor(), threads=1, cores=os.cpu_count(), load=load, flop_per_second=rate,
+                shown, notes, threads=1, cores=os.cpu_count(), load=load, flop_per_second=rate,
                 bytes_per_second=speed)
     print((Path(chosen.output) / "speed.md").read_text())
 
