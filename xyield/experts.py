@@ -7,7 +7,7 @@ __all__ = ['ELEMENT_SCALES', 'EXPERTS', 'CHUNK', 'WIDENING', 'FORMAT', 'Expert',
            'covariance', 'variance', 'log_likelihood', 'weight', 'Opinion', 'mixture', 'checked_inputs', 'TwoExperts',
            'learned_widening']
 
-# %% ../nbs/4_beyond/36_experts.ipynb #db87a4af
+# %% ../nbs/4_beyond/36_experts.ipynb #df62dc24
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from .kernel import _compile, _exp
 from .softening import RELEVANCE, SCALES, Scale, _factors, alloy_inputs, slice_samples
 from .store import Damaged, load_record, save_record
 
-# %% ../nbs/4_beyond/36_experts.ipynb #a53b427e
+# %% ../nbs/4_beyond/36_experts.ipynb #164dc86a
 ELEMENT_SCALES = {name: SCALES[name] for name in ("constant", "thermal", "simulator", "power")} | {
     "softening_elements": Scale(0.4, 0.5),  # GPa, s_w
     "elements": Scale(0.2, 0.5),  # GPa, s_v
@@ -57,7 +57,7 @@ class Expert:
 
 EXPERTS = {"descriptors": Expert(SCALES, len(DESCRIPTORS)), "elements": Expert(ELEMENT_SCALES)}
 
-# %% ../nbs/4_beyond/36_experts.ipynb #5e919b9a
+# %% ../nbs/4_beyond/36_experts.ipynb #5cb1881e
 class Features(NamedTuple):
     "What an expert sees of n alloys for given scales."
 
@@ -91,7 +91,7 @@ def as_features(X: np.ndarray) -> dict:  # as `alloy_inputs`, with fractions
     "What both experts are made of, from checked inputs `[n, 12]`."
     return alloy_inputs(X[:, :-1], X[:, -1]) | {"fractions": X[:, :-1]}
 
-# %% ../nbs/4_beyond/36_experts.ipynb #576711fa
+# %% ../nbs/4_beyond/36_experts.ipynb #3af1c1fe
 @njit(**_compile)
 def _rows(k, half, a, b):
     "Fill k[n, m] for two `Features`; below the diagonal only if `half`."
@@ -127,7 +127,7 @@ def variance(a: Features) -> np.ndarray:  # GPa² [n]
     "The diagonal of `covariance`, without the rest of it."
     return a.envelope**2 * ((a.shared**2).sum(0) + a.fast * a.thermal**2 + a.slow)
 
-# %% ../nbs/4_beyond/36_experts.ipynb #7651f6f7
+# %% ../nbs/4_beyond/36_experts.ipynb #f2533129
 def _factor(s, seen) -> np.ndarray:
     "Lower Cholesky factor of the covariance of measurements; raises `LinAlgError`."
     k = covariance(seen, seen)
@@ -153,7 +153,7 @@ def log_likelihood(
     white = solve_triangular(lower, y, lower=True, check_finite=False)
     return -0.5 * white @ white - np.log(lower.diagonal()).sum()
 
-# %% ../nbs/4_beyond/36_experts.ipynb #e4822444
+# %% ../nbs/4_beyond/36_experts.ipynb #960eb317
 def weight(
     n: int,  # training points
 ) -> float:
@@ -181,7 +181,7 @@ def mixture(
     mean, chemistry, scales, noise = ((1 - q) * p + q * r for p, r in zip(a, b, strict=True))
     return Opinion(mean, chemistry, scales + q * (1 - q) * (a.mean - b.mean) ** 2, noise), q
 
-# %% ../nbs/4_beyond/36_experts.ipynb #52d1c945
+# %% ../nbs/4_beyond/36_experts.ipynb #4d65ab1d
 def checked_inputs(X) -> np.ndarray:  # float64 [n, 12]
     "As `as_inputs`; raises `ValueError` also where a frame's formulas and fractions are different alloys."
     found = as_inputs(X)
@@ -209,7 +209,7 @@ class TwoExperts(RegressorMixin, BaseEstimator):
         self.seed = seed
         self.without = without  # "descriptors", "elements" or "widening", for the ablation
 
-# %% ../nbs/4_beyond/36_experts.ipynb #c1beab73
+# %% ../nbs/4_beyond/36_experts.ipynb #f796ea49
 def _sampled(expert: Expert, x: dict, y: np.ndarray, model: TwoExperts) -> np.ndarray:
     seeds = model.n_chains * model.seed + np.arange(model.n_chains)
     chains = [slice_samples(lambda z: log_likelihood(expert, z, x, y), len(expert), model.n_steps, model.n_kept, s)
@@ -262,7 +262,7 @@ def _remember_columns(model, X):
         del model.feature_names_in_
     model.n_features_in_ = len(names)
 
-# %% ../nbs/4_beyond/36_experts.ipynb #11049634
+# %% ../nbs/4_beyond/36_experts.ipynb #c07e4672
 CHUNK = 4096  # alloys that are predicted together
 
 
@@ -310,7 +310,7 @@ def predict(self: TwoExperts, X, return_std=False):
     found = _together(self.opinions(X), len(self.y_))
     return (found.mean, self.widening_ * np.sqrt(sum(found[1:]))) if return_std else found.mean
 
-# %% ../nbs/4_beyond/36_experts.ipynb #f2df2f01
+# %% ../nbs/4_beyond/36_experts.ipynb #ec78cf20
 def _left_out(expert, z, x, y, groups) -> list[tuple]:  # for each group: mean, variance, noise, as `_posterior`
     s = expert.values(z)
     inverse = cho_solve((_factor(s, features(s, x)), True), np.eye(len(y)), check_finite=False)
@@ -334,7 +334,7 @@ def left_out(
             found[name] = [_opinion(*map(np.array, zip(*group, strict=True))) for group in zip(*each, strict=True)]
     return [_together({name: found[name][i] for name in found}, len(self.y_)) for i in range(len(groups))]
 
-# %% ../nbs/4_beyond/36_experts.ipynb #c21579bf
+# %% ../nbs/4_beyond/36_experts.ipynb #76738ff6
 WIDENING = 0.25  # standard deviation of the prior of log κ
 
 
@@ -356,7 +356,7 @@ def learned_widening(
                             bounds=(0, 2), method="bounded")
     return float(np.exp(found.x).round(3))
 
-# %% ../nbs/4_beyond/36_experts.ipynb #7143245b
+# %% ../nbs/4_beyond/36_experts.ipynb #c2c87650
 FORMAT = "xyield TwoExperts 1"
 
 
@@ -392,7 +392,7 @@ def from_record(cls: TwoExperts, record: dict) -> TwoExperts:
     model.n_features_in_ = len(record["columns"] or model.X_.T)
     return model
 
-# %% ../nbs/4_beyond/36_experts.ipynb #66167145
+# %% ../nbs/4_beyond/36_experts.ipynb #bc0ea4a6
 @patch
 def save(self: TwoExperts, path: str | Path) -> Path:
     "Write a fitted model to `path`, atomically."
