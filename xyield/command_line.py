@@ -14,7 +14,7 @@ from fastcore.script import anno_parser
 
 # %% ../nbs/5_workshop/34_command_line.ipynb #10025f48
 COMMANDS = {  # name -> module:function
-    "predict": "xyield.estimator:predict",
+    "predict": "xyield.estimator:predict_command",
     "release": "xyield.release:release",
     "score": "xyield.benchmark:score_file",
     "tasks": "xyield.benchmark:tasks",
