@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
+from tempfile import TemporaryDirectory
 
 import matplotlib
 
@@ -20,12 +22,17 @@ from results import first_lines, quoted_numbers, write_results
 from site_paths import (
     BUILD,
     DOCS,
+    EXTRA,
     HTML,
+    INSTALL,
     MATHJAX,
     NOTEBOOKS,
     PARTS,
+    REPOSITORY,
     ROOT,
     SOURCE,
+    WHEEL,
+    document_of,
     library_notebooks,
     mathjax_file,
     page_of,
@@ -88,6 +95,19 @@ def parts() -> str:
                      for n, (folder, (title, about)) in enumerate(PARTS.items(), start=1))
 
 
+def build_wheel():
+    "The package as the site serves it, for those who have no clone."
+    (EXTRA / "files").mkdir(parents=True)
+    with TemporaryDirectory() as folder:
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, folder)
+        shutil.copytree(ROOT / "xyield", f"{folder}/xyield", ignore=shutil.ignore_patterns("__pycache__"))
+        subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+                        "--no-cache-dir", "--no-index", "--wheel-dir", EXTRA / "files", folder], check=True)
+    if not (EXTRA / "files" / WHEEL).is_file():
+        raise ValueError(f"no {WHEEL} was built; expected settings.ini and xyield to name the same version")
+
+
 def fill(text: str, values: dict) -> str:
     for name, value in values.items():
         text = text.replace(f"%{name}%", value)
@@ -103,6 +123,7 @@ def prepare():
     (MATHJAX / "mathjax").mkdir(parents=True)
     shutil.copy(mathjax_file(), MATHJAX / "mathjax")
     SOURCE.mkdir(parents=True)
+    build_wheel()
     notebooks = [*library_notebooks(), *TUTORIALS, *EXPERIMENTS]
     pages = Pages(notebooks, public_names())
     for path in notebooks:
@@ -120,6 +141,9 @@ def prepare():
         "coverage": f"{sidecar['within']['2 sigma']:.0%}",
         "spread_only": f"{sidecar['within']['2 spreads']:.0%}",
         "unseen_mse": f"{sidecar['mse_unseen_systems']:.3f}",
+        "clone": f"git clone {REPOSITORY}\ncd {REPOSITORY.split('/')[-1]}\n" if REPOSITORY else "",
+        "install": INSTALL,
+        "wheel": WHEEL,
         "cff": (ROOT / "CITATION.cff").read_text().strip(),
     } | write_leaderboard(SOURCE / "leaderboard.png")
     for page in sorted((DOCS / "pages").rglob("*.md")):
@@ -129,7 +153,9 @@ def prepare():
         else:
             target = SOURCE / page.relative_to(DOCS / "pages")
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(pages.prose(text, target))
+            target.write_text(pages.prose(text, page))
+    contributing = ROOT / "CONTRIBUTING.md"
+    (SOURCE / document_of(contributing)).write_text(pages.prose(contributing.read_text(), contributing))
     home_figure(SOURCE / "home.png")
     write_page_data(MATHJAX / "playground-data.js")
     write_reference()

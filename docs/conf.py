@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from reference import document_parameters, skip_nothing_public
-from site_paths import MATHJAX, SETTINGS
+from site_paths import EXTRA, MATHJAX, REPOSITORY, SETTINGS
 
 project = "xyield"
 author = SETTINGS["author"]
@@ -33,14 +33,15 @@ mathjax3_config = {"svg": {"fontCache": "local"}, "options": {"enableMenu": Fals
 html_theme = "sphinx_book_theme"
 html_title = "xyield"
 html_static_path = [str(Path(__file__).parent / "static"), str(MATHJAX)]
+html_extra_path = [str(EXTRA)]
 html_css_files = ["xyield.css"]
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
-    "repository_url": SETTINGS["git_url"],
+    "repository_url": REPOSITORY,
     "repository_branch": SETTINGS["branch"],
-    "use_repository_button": True,
+    "use_repository_button": bool(REPOSITORY),
     "use_download_button": False,
     "show_toc_level": 2,
     "home_page_in_toc": True,

@@ -1,17 +1,28 @@
 """From a notebook of the repository to a page: marks of nbdev go, links, equations and names become references."""
 
 import json
-import os
 import re
 import zlib
 from pathlib import Path
 
 from ledger import quoted
-from site_paths import GITHUB, ROOT, SETTINGS, library_notebooks, page_of
+from site_paths import (
+    EXTRA,
+    INSTALL,
+    REPOSITORY,
+    ROOT,
+    SETTINGS,
+    WHEEL,
+    document_of,
+    from_page,
+    library_notebooks,
+    served,
+)
 
 FENCE = re.compile(r"(^```.*?^```|^~~~.*?^~~~)", re.M | re.S)
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?)\\tag\{(\w+)\}\s*\$\$", re.S)
 MATH = re.compile(r"(\$\$.*?\$\$|(?<![\\$])\$[^$\n](?:[^$]*?[^$\\])?\$(?!\$))", re.S)
+SPANS = re.compile(r"(<a [^\n]*?</a>|\[[^\]]*\]\([^)]*\)|\[[^\]]*\]\[[^\]]*\]|`[^`\n]+`|<[^>\n]+>|\{[^}\n]+\})")
 EXPERIMENT_NOTE = ("{.launch-links}\nAn experiment is stored without outputs. What it leaves is on the page "
                    "[Reproduce](/reproduce.md); how it is run is said there, too.")
 WIDGETS = "application/vnd.jupyter.widget-view+json"
@@ -48,10 +59,9 @@ class Pages:
         if path.parent.name[0].isdigit():
             number, first = path.stem.split("_")[0], cells[0]
             first["source"] = re.sub("^# ", f"# {number} ", "".join(first["source"]))
-        if path.parent.name == "tutorials":
-            cells.insert(1, markdown(launch_links(path)))
+        cells.insert(1, markdown(launch_links(path)))
         if path.parent.name == "experiments":
-            cells.insert(1, markdown(EXPERIMENT_NOTE))
+            cells.insert(2, markdown(EXPERIMENT_NOTE))
         language = {"name": "python", "pygments_lexer": "ipython3"}
         metadata = {"kernelspec": notebook["metadata"]["kernelspec"], "language_info": language}
         return notebook | {"cells": cells, "metadata": metadata}
@@ -63,7 +73,7 @@ class Pages:
         marks = set(re.findall(r"^#\| *(\w+)", text, re.M))
         if marks & {"hide", "default_exp"}:
             return []
-        shown = re.sub(r"^#\|.*\n?", "", text, flags=re.M).strip("\n")
+        shown = re.sub(r"^#\|.*\n?", "", installed_from_here(text), flags=re.M).strip("\n")
         if not shown:
             return []
         tags = [*cell["metadata"].get("tags", []), *(["export"] if "export" in marks else [])]
@@ -94,15 +104,14 @@ class Pages:
     def _link(self, match, path: Path) -> str:
         label, target, anchor = match[1], match[2], match[3] or ""
         file = (path.parent / target).resolve()
-        page = page_of(file)
-        if page:
-            here = Path(page_of(path) or "index").parent
-            return f"[{label}]({os.path.relpath(page, here)}.{'md' if page == 'index' else 'ipynb'}{anchor})"
+        document = document_of(file)
+        if document:
+            return f"[{label}]({from_page(path, document)}{anchor})"
         if file.parent in (ROOT / "tables", ROOT / "figures") and file.with_suffix(".json").is_file():
             return f"[{label}](#artefact-{file.parent.name}-{file.stem})"
-        if file.is_relative_to(ROOT) and file.exists():
-            return f"[{label}]({GITHUB}/{file.relative_to(ROOT)})"
-        return match[0]
+        if file.is_relative_to(ROOT) and file.is_file():
+            return download(label, from_page(path, served(file)))
+        return label if file.is_relative_to(ROOT) and file.is_dir() else match[0]
 
     def _equation(self, match, path: Path) -> str:
         body, tag = match[1].strip(), match[2]
@@ -110,7 +119,7 @@ class Pages:
         return f"\n\n{target}$$\n{body} \\tag{{{tag}}}\n$$\n\n"
 
     def _words(self, text: str) -> str:
-        parts = re.split(r"(\[[^\]]*\]\([^)]*\)|\[[^\]]*\]\[[^\]]*\]|`[^`\n]+`|<[^>\n]+>|\{[^}\n]+\})", text)
+        parts = SPANS.split(text)
         return "".join(self._name(p) if i % 2 else self._numbers(p) for i, p in enumerate(parts))
 
     def _name(self, text: str) -> str:
@@ -152,11 +161,35 @@ def clean_outputs(outputs: list[dict]) -> list[dict]:
     return kept
 
 
+def installed_from_here(code: str) -> str:
+    "A cell that installs the package from a repository, with the address that the settings name."
+    return re.sub(r"git\+https?://[^\s`'\"]+", INSTALL, code)
+
+
+def download(label: str, address: str) -> str:
+    return f'<a href="{address}" download>{label}</a>'
+
+
+def notebook_file(path: Path) -> str:
+    "Where the site has the notebook as it is in the repository; a tutorial installs from the site's own wheel."
+    place = served(path)
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        cell["source"] = [installed_from_here(line) for line in "".join(cell["source"]).splitlines(keepends=True)]
+    (EXTRA / place).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return place
+
+
 def launch_links(path: Path) -> str:
-    "Ways to run a tutorial without installing anything."
-    file = path.relative_to(ROOT)
-    repository = f"{SETTINGS['user']}/{SETTINGS['repo']}"
-    colab = f"https://colab.research.google.com/github/{repository}/blob/{SETTINGS['branch']}/{file}"
-    binder = f"https://mybinder.org/v2/gh/{repository}/{SETTINGS['branch']}?urlpath=lab/tree/{file}"
-    return ("{.launch-links}\n"
-            f"[Open in Colab]({colab}) · [Open in Binder]({binder}) · [Notebook on GitHub]({GITHUB}/{file})")
+    "The notebook as a file; and, where the project has an address, ways to run or edit it there."
+    links = [download("Download this notebook", from_page(path, notebook_file(path)))]
+    if path.parent.name == "tutorials":
+        links.append(download("the package that it needs", from_page(path, f"files/{WHEEL}")))
+    if REPOSITORY:
+        file, branch = path.relative_to(ROOT), SETTINGS["branch"]
+        name = REPOSITORY.removeprefix("https://github.com/")
+        links.append(f"[edit]({REPOSITORY}/edit/{branch}/{file})")
+        if path.parent.name == "tutorials":
+            links.append(f"[open in Colab](https://colab.research.google.com/github/{name}/blob/{branch}/{file})")
+            links.append(f"[open in Binder](https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{file})")
+    return "{.launch-links}\n" + " · ".join(links)

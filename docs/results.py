@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from site_paths import NOTEBOOKS, ROOT, SETTINGS, SOURCE
+from site_paths import NOTEBOOKS, REPOSITORY, ROOT, SOURCE
 
 from xyield.alloys import PALETTE
 from xyield.experiments import Task, read_tasks
@@ -52,7 +52,8 @@ def artefacts() -> list[Path]:
 def _provenance(sidecar: Path, content: dict) -> str:
     commit = content.get("commit") or ""
     data = Path(content["artefact"]).name
-    parts = [f"profile `{content['profile']}`", f"commit [`{commit[:7]}`]({SETTINGS['git_url']}/commit/{commit[:40]})"]
+    at = f"[`{commit[:7]}`]({REPOSITORY}/commit/{commit[:40]})" if REPOSITORY else f"`{commit[:7]}`"
+    parts = [f"profile `{content['profile']}`", f"commit {at}"]
     if sidecar.stem == "speed":  # the only one that no experiment leaves
         parts.append("`make bench`")
     else:

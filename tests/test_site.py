@@ -1,11 +1,13 @@
 """The site: complete, self-contained, free of broken links; and, in a browser, alive."""
 
+import configparser
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tokenize
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -102,6 +104,41 @@ def test_no_internal_link_is_broken(trees):
             if not target.exists() or (anchor and ids.get(target) and anchor not in ids[target]):
                 broken.append((path.stem, url))
     assert not broken, broken[:20]
+
+
+def settings():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "settings.ini")
+    return parser["DEFAULT"]
+
+
+def test_nothing_points_to_an_address_that_is_not_ours(site, trees):
+    "While the settings name no repository, no link, command or notebook does; nothing ever leads into a build folder."
+    ours = settings()["git_url"]
+    foreign = re.compile(r"github\.com/xyield|xyield\.github\.io|colab\.research|mybinder\.org")
+    install = re.compile(r"git\+http|git clone")
+    for path, tree in trees.items():
+        links = addresses(tree, "a[href]", "link[href]")
+        assert not [url for url in links if "_docs/" in url], path
+        assert ours or not [url for url in links if foreign.search(url)], path
+        assert ours or not install.search(tree.get_text()), path
+    for notebook in (site / "files").rglob("*.ipynb"):
+        assert ours or not install.search(notebook.read_text()), notebook
+
+
+def test_notebooks_and_package_are_downloads(site, trees):
+    wheel = f"xyield-{settings()['version']}-py3-none-any.whl"
+    names = zipfile.ZipFile(site / "files" / wheel).namelist()
+    assert {"xyield/alloys.py", "xyield/estimator.safetensors", "xyield/claims.yml"} <= set(names)
+    for notebook in (ROOT / "nbs").glob("*/*.ipynb"):
+        served = site / "files" / notebook.relative_to(ROOT)
+        assert len(json.loads(served.read_text())["cells"]) == len(json.loads(notebook.read_text())["cells"])
+        folder = "chapters" if notebook.parent.name[0].isdigit() else notebook.parent.name
+        page = trees[(site / folder / f"{notebook.stem}.html").resolve()]
+        assert f"../files/{notebook.relative_to(ROOT)}" in addresses(page, "a[download][href]")
+        if folder == "tutorials":
+            assert "git+" not in served.read_text() or settings()["git_url"]
+            assert f"../files/{wheel}" in addresses(page, "a[download][href]")
 
 
 def test_reference_shows_types_shapes_and_units(site):
