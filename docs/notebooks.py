@@ -1,11 +1,13 @@
 """From a notebook of the repository to a page: marks of nbdev go, links, equations and names become references."""
 
+import ast
 import json
 import re
 import zlib
 from pathlib import Path
 
-from ledger import quoted
+from ledger import claims_on, quoted
+from results import results_of, section
 from site_paths import (
     EXTRA,
     INSTALL,
@@ -23,8 +25,9 @@ FENCE = re.compile(r"(^```.*?^```|^~~~.*?^~~~)", re.M | re.S)
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?)\\tag\{(\w+)\}\s*\$\$", re.S)
 MATH = re.compile(r"(\$\$.*?\$\$|(?<![\\$])\$[^$\n](?:[^$]*?[^$\\])?\$(?!\$))", re.S)
 SPANS = re.compile(r"(<a [^\n]*?</a>|\[[^\]]*\]\([^)]*\)|\[[^\]]*\]\[[^\]]*\]|`[^`\n]+`|<[^>\n]+>|\{[^}\n]+\})")
-EXPERIMENT_NOTE = ("{.launch-links}\nAn experiment is stored without outputs. What it leaves is on the page "
-                   "[Reproduce](/reproduce.md); how it is run is said there, too.")
+HOW_MADE = ("## How it is made\n\n"
+            "The notebook as it is stored, without outputs; [Reproduce](/reproduce.md) says how to run it.\n\n"
+            "::::{dropdown} What it leaves, and after which others it runs\n")
 WIDGETS = "application/vnd.jupyter.widget-view+json"
 
 
@@ -55,18 +58,23 @@ class Pages:
     def page(self, path: Path) -> dict:
         "The notebook at `path` as Sphinx is to see it."
         notebook = json.loads(path.read_text())
-        cells = [new for cell in notebook["cells"] for new in self._cell(cell, path)]
+        cells, heading = [], ""
+        for cell in notebook["cells"]:
+            text = "".join(cell["source"])
+            if cell["cell_type"] == "markdown":
+                heading = (re.findall(r"^#+ +(.+)", FENCE.sub("", text), re.M) or [heading])[-1]
+            cells += self._cell(cell, path, heading)
         if path.parent.name[0].isdigit():
             number, first = path.stem.split("_")[0], cells[0]
             first["source"] = re.sub("^# ", f"# {number} ", "".join(first["source"]))
         cells.insert(1, markdown(launch_links(path)))
         if path.parent.name == "experiments":
-            cells.insert(2, markdown(EXPERIMENT_NOTE))
+            cells = experiment(cells, path)
         language = {"name": "python", "pygments_lexer": "ipython3"}
         metadata = {"kernelspec": notebook["metadata"]["kernelspec"], "language_info": language}
         return notebook | {"cells": cells, "metadata": metadata}
 
-    def _cell(self, cell: dict, path: Path) -> list[dict]:
+    def _cell(self, cell: dict, path: Path, heading: str) -> list[dict]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             return [cell | {"source": self.prose(text, path)}]
@@ -77,9 +85,14 @@ class Pages:
         if not shown:
             return []
         tags = [*cell["metadata"].get("tags", []), *(["export"] if "export" in marks else [])]
-        if "export" in marks and not re.search(r"^(?!import|from|\s|\)|$)", shown, re.M):
-            tags.append("hide-input")  # imports only
-        new = cell | {"source": shown, "metadata": {"tags": tags}, "outputs": clean_outputs(cell["outputs"])}
+        outputs, metadata = clean_outputs(cell["outputs"]), {}
+        kind = plumbing(shown, outputs) if path.parent.name[0].isdigit() else None
+        if kind and (kind == "imports" or "export" not in marks):
+            tags.append("hide-input")
+            metadata = {"code_prompt_show": f"Show the {kind}", "code_prompt_hide": f"Hide the {kind}"}
+        said = re.search(r"^#\| *fig-alt: *(.+)", text, re.M)
+        metadata["image"] = {"alt": said[1].strip("\"' ") if said else description(shown, heading)}
+        new = cell | {"source": shown, "metadata": {"tags": tags, "mystnb": metadata}, "outputs": outputs}
         return [new, *self._api_links(shown, tags)]
 
     def _api_links(self, code: str, tags: list[str]) -> list[dict]:
@@ -143,6 +156,48 @@ class Pages:
         return re.sub(r"\b([Cc]hapter) (\d\d)\b", chapter, text)
 
 
+def experiment(cells: list[dict], path: Path) -> list[dict]:
+    "The page of an experiment: what it left, what that says, and then how it is made."
+    code = next(i for i, cell in enumerate(cells) if cell["cell_type"] == "code")
+    said = [cell for cell in cells[2:code] if not cell["source"].startswith("```yaml")]
+    left = results_of(path)
+    title = "".join(cells[0]["source"]).partition("\n")[0].removeprefix("# ")
+    page = [markdown(section(sidecar, title)) for sidecar in left]
+    place = re.match(r"((?:Table|Figure)s? \w+)", title)
+    if place:
+        page.insert(0, markdown(f"```{{index}} ! {place[1]}\n```"))
+    if said:
+        page += [markdown("## What it says"), *said]
+    page += [markdown(text) for text in [claims_on(left)] if text]
+    declared = next(cell["source"] for cell in cells if cell["source"].startswith("```yaml"))
+    return [*cells[:2], *page, markdown(f"{HOW_MADE}{declared}\n::::"), *cells[code:]]
+
+
+def plumbing(code: str, outputs: list[dict]) -> str | None:
+    "What a cell is that a reader can do without at first; `None` for all others."
+    try:
+        lines = ast.parse(code).body
+    except SyntaxError:  # a magic command
+        return None
+    if all(isinstance(line, ast.Import | ast.ImportFrom) for line in lines):
+        return "imports"
+    if not outputs and any(isinstance(node, ast.Assert) for line in lines for node in ast.walk(line)):
+        return "test"
+    draws = len(re.findall(r"\b(?:axis|axes|figure|plt|grid)\.", code))
+    image = any("image/png" in output.get("data", {}) for output in outputs)
+    return "code of the figure" if draws > 1 and (image or not outputs) else None
+
+
+def description(code: str, heading: str) -> str:
+    "A figure in words, from the labels that its code sets, as its alternative text."
+    label = r"\b{}(?:=|\()[rf]*[\"']([^\"']+)[\"']"
+    x, y, titles = (re.findall(label.format(name), code) for name in ("xlabel", "ylabel", r"(?:sup)?title"))
+    names = list(dict.fromkeys(re.findall(label.format("label"), code)))
+    axes = f"{y[0]} against {x[0]}" if x and y else "".join([*x[:1], *y[:1]])
+    parts = [re.sub(r"[`*$]", "", heading), axes, ", ".join(dict.fromkeys(titles)), ", ".join(names)]
+    return "Figure: " + "; ".join(part for part in parts if part)
+
+
 def markdown(text: str) -> dict:
     return {"cell_type": "markdown", "id": f"{zlib.crc32(text.encode()):08x}", "metadata": {}, "source": text}
 
@@ -156,6 +211,7 @@ def clean_outputs(outputs: list[dict]) -> list[dict]:
         html = output.get("data", {}).get("text/html")
         if html:
             html = re.sub(r'<link\s[^>]*href="https?:[^>]*>', "", "".join(html))
+            html = re.sub(r"<th>\s*</th>", "<td></td>", html)  # pandas' corner
             output = output | {"data": output["data"] | {"text/html": html}}
         kept.append(output)
     return kept
