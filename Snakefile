@@ -3,6 +3,7 @@
 #     snakemake --cores 2 --config profile=smoke -- search
 # What the rules are stands in the notebooks (chapter 33): what each leaves, after which others, in which variants.
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from xyield.experiments import execute, lead, read_profile, read_tasks
 from xyield.report import set_aside_changed
 from xyield.store import closure
 
+HERE = platform.node()
+if os.environ.setdefault("XYIELD_HOST", HERE) != HERE:  # a job on another node of a cluster follows itself
+    os.environ |= {"XYIELD_HOST": HERE, "XYIELD_MASTER": str(os.getpid())}
 LOCK = lead(Path(".snakemake/reproduce.lock"))  # a second reproduction of this checkout waits here
 PROFILE = config.get("profile", "laptop")
 RUNS = os.environ.setdefault("XYIELD_RUNS", str(Path("runs").resolve()))

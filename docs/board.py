@@ -5,7 +5,7 @@ import html
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from site_paths import GITHUB, ROOT
+from site_paths import ROOT, document_of, served
 
 from xyield.benchmark import MAY_SEE, QUESTIONS, REFERENCE, leaderboard, read_entry
 
@@ -49,11 +49,17 @@ def _bar(row, most) -> str:
             f'<rect x="{middle - 1:.1f}" y="1" width="2" height="8" fill="{colour}"/></svg></td>')
 
 
+def _place(file) -> str:
+    "A file of the repository on the site: its page, or a copy."
+    document = document_of(file)
+    return document.rpartition(".")[0] + ".html" if document else served(file)
+
+
 def _entry(row, failed) -> str:
     "Title with its kind as a colour, and behind it who, when, at what cost."
-    code = row["code"] if "://" in row["code"] else f"{GITHUB}/{row['code']}"
+    code = row["code"] if "://" in row["code"] else _place(ROOT / row["code"])
     link, text = f'<a href="{html.escape(code)}">code</a>', {k: html.escape(str(v)) for k, v in row.items()}
-    files = f'<a href="{GITHUB}/leaderboard/predictions/{text["predictions"]}">predictions</a>'
+    files = f'<a href="{_place(ENTRIES / "predictions" / row["predictions"])}" download>predictions</a>'
     lost = f"<br>Failed splits: {len(failed)}, the first: {html.escape(next(iter(failed.values())))}" if failed else ""
     kind = f'<span class="kind" style="--c: {KINDS[row["kind"]]}" title="{row["kind"]}"></span>'
     return (f'<th scope="row" data-value="{text["title"].lower()}"><details><summary>{kind}{text["title"]}</summary><p>'

@@ -1,11 +1,14 @@
 """Sphinx's settings. The pages are prepared by build.py; `make docs` runs both."""
 
+import html
 import sys
 from pathlib import Path
 
+from docutils import nodes
+
 sys.path.insert(0, str(Path(__file__).parent))
 from reference import document_parameters, skip_nothing_public
-from site_paths import MATHJAX, SETTINGS
+from site_paths import EXTRA, MATHJAX, REPOSITORY, SETTINGS
 
 project = "xyield"
 author = SETTINGS["author"]
@@ -33,14 +36,17 @@ mathjax3_config = {"svg": {"fontCache": "local"}, "options": {"enableMenu": Fals
 html_theme = "sphinx_book_theme"
 html_title = "xyield"
 html_static_path = [str(Path(__file__).parent / "static"), str(MATHJAX)]
+html_extra_path = [str(EXTRA)]
 html_css_files = ["xyield.css"]
+html_js_files = ["xyield.js"]
+html_favicon = str(Path(__file__).parent / "static" / "favicon.svg")
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
-    "repository_url": SETTINGS["git_url"],
+    "repository_url": REPOSITORY,
     "repository_branch": SETTINGS["branch"],
-    "use_repository_button": True,
+    "use_repository_button": bool(REPOSITORY),
     "use_download_button": False,
     "show_toc_level": 2,
     "home_page_in_toc": True,
@@ -52,6 +58,24 @@ html_theme_options = {
 }
 
 
+def describe(app, pagename, templatename, context, doctree):
+    "Sphinx's hook: a page's purpose, or else its first paragraph, as its description for search engines."
+    found = doctree and [*doctree.findall(nodes.block_quote), *doctree.findall(nodes.paragraph)]
+    words = " ".join(found[0].astext().split()) if found else f"{context.get('title', project)}, a page of {project}"
+    words = html.escape(words if len(words) <= 300 else words[:297] + "…", quote=True)
+    context["metatags"] = context.get("metatags", "") + f'\n    <meta name="description" content="{words}" />'
+
+
+def name_corners(app, doctree, docname):
+    "Sphinx's hook: no heading of a table is empty for those who hear it."
+    for head in doctree.findall(nodes.thead):
+        for entry in head.findall(nodes.entry):
+            if not entry.astext().strip():
+                entry += nodes.paragraph("", "", nodes.inline(text="row", classes=["visually-hidden"]))
+
+
 def setup(app):
+    app.connect("html-page-context", describe)
+    app.connect("doctree-resolved", name_corners)
     app.connect("autodoc-process-docstring", document_parameters)
     app.connect("autodoc-skip-member", skip_nothing_public)

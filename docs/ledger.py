@@ -1,6 +1,8 @@
 """The page of the claims: each with its verdict, its numbers, and the table that they come from."""
 
+import functools
 import re
+from pathlib import Path
 
 import pandas as pd
 from site_paths import ROOT
@@ -18,8 +20,39 @@ SHORT = 6  # numbers that are shown without a click
 WORDS = METHODS | {"best": "best epoch", "last": "last epoch", "0.1": "10 % of the points", "0.05": "5 %"}  # of parts
 
 
-def badge(verdict: str) -> str:
-    return f"{{bdg-{BADGES[verdict]}}}`{verdict}`"
+def badge(verdict: str, before: str = "") -> str:
+    return f"{{bdg-{BADGES[verdict]}}}`{before}{verdict}`"
+
+
+@functools.cache
+def committed() -> pd.DataFrame:
+    "The ledger as it is committed."
+    table = pd.read_csv(ROOT / "tables" / "claims.csv", keep_default_na=False)
+    table[["value", "ci95"]] = table[["value", "ci95"]].apply(pd.to_numeric)
+    return table
+
+
+def _resting_on(sidecar: Path) -> pd.DataFrame:
+    "A row for each claim that a table or figure decides."
+    table = committed()
+    ours = table[table["kind"] == "tests"]
+    name = sidecar.stem if sidecar.parent.name == "tables" else f"{sidecar.parent.name}/{sidecar.stem}"
+    return ours[ours["table"] == name].drop_duplicates("claim")
+
+
+def status_of(sidecar: Path) -> str:
+    "How many claims rest on an artefact, by verdict, as badges."
+    counts = _resting_on(sidecar)["verdict"].value_counts()
+    return " ".join(badge(v, f"{counts[v]} ") for v in VERDICTS if v in counts)
+
+
+def claims_on(sidecars: list[Path]) -> str:
+    "What the ledger makes of some artefacts: a list of claims with their verdicts."
+    rows = [_resting_on(s) for s in sidecars]
+    heads = pd.concat(rows).drop_duplicates("claim") if rows else committed().head(0)
+    lines = [f"- {badge(row['verdict'])} [{row['quote'] or row['asks']}](#claim-{row['claim']})"
+             for _, row in heads.iterrows()]
+    return "**Claims that rest on it**\n\n" + "\n".join(lines) if lines else ""
 
 
 def quoted(text: str) -> str:
@@ -80,11 +113,10 @@ def _claim(rows: pd.DataFrame) -> str:
 
 def claims() -> dict[str, str]:
     "What the page of the claims has in place of `%claims%` and the like."
-    table = pd.read_csv(ROOT / "tables" / "claims.csv", keep_default_na=False)
-    table[["value", "ci95"]] = table[["value", "ci95"]].apply(pd.to_numeric)
+    table = committed()
     heads = table.drop_duplicates("claim")
     sections = heads["place"].map(_section)
-    lines = ["| | " + " | ".join(map(badge, VERDICTS)) + " |", "|---" * (len(VERDICTS) + 1) + "|"]
+    lines = ["| section | " + " | ".join(map(badge, VERDICTS)) + " |", "|---" * (len(VERDICTS) + 1) + "|"]
     text = []
     for title in SECTIONS.values():
         here = heads[sections == title]

@@ -1,19 +1,33 @@
 """From a notebook of the repository to a page: marks of nbdev go, links, equations and names become references."""
 
+import ast
 import json
-import os
 import re
 import zlib
 from pathlib import Path
 
-from ledger import quoted
-from site_paths import GITHUB, ROOT, SETTINGS, library_notebooks, page_of
+from ledger import claims_on, quoted
+from results import results_of, section
+from site_paths import (
+    EXTRA,
+    INSTALL,
+    REPOSITORY,
+    ROOT,
+    SETTINGS,
+    WHEEL,
+    document_of,
+    from_page,
+    library_notebooks,
+    served,
+)
 
 FENCE = re.compile(r"(^```.*?^```|^~~~.*?^~~~)", re.M | re.S)
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?)\\tag\{(\w+)\}\s*\$\$", re.S)
 MATH = re.compile(r"(\$\$.*?\$\$|(?<![\\$])\$[^$\n](?:[^$]*?[^$\\])?\$(?!\$))", re.S)
-EXPERIMENT_NOTE = ("{.launch-links}\nAn experiment is stored without outputs. What it leaves is on the page "
-                   "[Reproduce](/reproduce.md); how it is run is said there, too.")
+SPANS = re.compile(r"(<a [^\n]*?</a>|\[[^\]]*\]\([^)]*\)|\[[^\]]*\]\[[^\]]*\]|`[^`\n]+`|<[^>\n]+>|\{[^}\n]+\})")
+HOW_MADE = ("## How it is made\n\n"
+            "The notebook as it is stored, without outputs; [Reproduce](/reproduce.md) says how to run it.\n\n"
+            "::::{dropdown} What it leaves, and after which others it runs\n")
 WIDGETS = "application/vnd.jupyter.widget-view+json"
 
 
@@ -44,32 +58,41 @@ class Pages:
     def page(self, path: Path) -> dict:
         "The notebook at `path` as Sphinx is to see it."
         notebook = json.loads(path.read_text())
-        cells = [new for cell in notebook["cells"] for new in self._cell(cell, path)]
+        cells, heading = [], ""
+        for cell in notebook["cells"]:
+            text = "".join(cell["source"])
+            if cell["cell_type"] == "markdown":
+                heading = (re.findall(r"^#+ +(.+)", FENCE.sub("", text), re.M) or [heading])[-1]
+            cells += self._cell(cell, path, heading)
         if path.parent.name[0].isdigit():
             number, first = path.stem.split("_")[0], cells[0]
             first["source"] = re.sub("^# ", f"# {number} ", "".join(first["source"]))
-        if path.parent.name == "tutorials":
-            cells.insert(1, markdown(launch_links(path)))
+        cells.insert(1, markdown(launch_links(path)))
         if path.parent.name == "experiments":
-            cells.insert(1, markdown(EXPERIMENT_NOTE))
+            cells = experiment(cells, path)
         language = {"name": "python", "pygments_lexer": "ipython3"}
         metadata = {"kernelspec": notebook["metadata"]["kernelspec"], "language_info": language}
         return notebook | {"cells": cells, "metadata": metadata}
 
-    def _cell(self, cell: dict, path: Path) -> list[dict]:
+    def _cell(self, cell: dict, path: Path, heading: str) -> list[dict]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             return [cell | {"source": self.prose(text, path)}]
         marks = set(re.findall(r"^#\| *(\w+)", text, re.M))
         if marks & {"hide", "default_exp"}:
             return []
-        shown = re.sub(r"^#\|.*\n?", "", text, flags=re.M).strip("\n")
+        shown = re.sub(r"^#\|.*\n?", "", installed_from_here(text), flags=re.M).strip("\n")
         if not shown:
             return []
         tags = [*cell["metadata"].get("tags", []), *(["export"] if "export" in marks else [])]
-        if "export" in marks and not re.search(r"^(?!import|from|\s|\)|$)", shown, re.M):
-            tags.append("hide-input")  # imports only
-        new = cell | {"source": shown, "metadata": {"tags": tags}, "outputs": clean_outputs(cell["outputs"])}
+        outputs, metadata = clean_outputs(cell["outputs"]), {}
+        kind = plumbing(shown, outputs) if path.parent.name[0].isdigit() else None
+        if kind and (kind == "imports" or "export" not in marks):
+            tags.append("hide-input")
+            metadata = {"code_prompt_show": f"Show the {kind}", "code_prompt_hide": f"Hide the {kind}"}
+        said = re.search(r"^#\| *fig-alt: *(.+)", text, re.M)
+        metadata["image"] = {"alt": said[1].strip("\"' ") if said else description(shown, heading)}
+        new = cell | {"source": shown, "metadata": {"tags": tags, "mystnb": metadata}, "outputs": outputs}
         return [new, *self._api_links(shown, tags)]
 
     def _api_links(self, code: str, tags: list[str]) -> list[dict]:
@@ -94,15 +117,14 @@ class Pages:
     def _link(self, match, path: Path) -> str:
         label, target, anchor = match[1], match[2], match[3] or ""
         file = (path.parent / target).resolve()
-        page = page_of(file)
-        if page:
-            here = Path(page_of(path) or "index").parent
-            return f"[{label}]({os.path.relpath(page, here)}.{'md' if page == 'index' else 'ipynb'}{anchor})"
+        document = document_of(file)
+        if document:
+            return f"[{label}]({from_page(path, document)}{anchor})"
         if file.parent in (ROOT / "tables", ROOT / "figures") and file.with_suffix(".json").is_file():
             return f"[{label}](#artefact-{file.parent.name}-{file.stem})"
-        if file.is_relative_to(ROOT) and file.exists():
-            return f"[{label}]({GITHUB}/{file.relative_to(ROOT)})"
-        return match[0]
+        if file.is_relative_to(ROOT) and file.is_file():
+            return download(label, from_page(path, served(file)))
+        return label if file.is_relative_to(ROOT) and file.is_dir() else match[0]
 
     def _equation(self, match, path: Path) -> str:
         body, tag = match[1].strip(), match[2]
@@ -110,7 +132,7 @@ class Pages:
         return f"\n\n{target}$$\n{body} \\tag{{{tag}}}\n$$\n\n"
 
     def _words(self, text: str) -> str:
-        parts = re.split(r"(\[[^\]]*\]\([^)]*\)|\[[^\]]*\]\[[^\]]*\]|`[^`\n]+`|<[^>\n]+>|\{[^}\n]+\})", text)
+        parts = SPANS.split(text)
         return "".join(self._name(p) if i % 2 else self._numbers(p) for i, p in enumerate(parts))
 
     def _name(self, text: str) -> str:
@@ -134,6 +156,48 @@ class Pages:
         return re.sub(r"\b([Cc]hapter) (\d\d)\b", chapter, text)
 
 
+def experiment(cells: list[dict], path: Path) -> list[dict]:
+    "The page of an experiment: what it left, what that says, and then how it is made."
+    code = next(i for i, cell in enumerate(cells) if cell["cell_type"] == "code")
+    said = [cell for cell in cells[2:code] if not cell["source"].startswith("```yaml")]
+    left = results_of(path)
+    title = "".join(cells[0]["source"]).partition("\n")[0].removeprefix("# ")
+    page = [markdown(section(sidecar, title)) for sidecar in left]
+    place = re.match(r"((?:Table|Figure)s? \w+)", title)
+    if place:
+        page.insert(0, markdown(f"```{{index}} ! {place[1]}\n```"))
+    if said:
+        page += [markdown("## What it says"), *said]
+    page += [markdown(text) for text in [claims_on(left)] if text]
+    declared = next(cell["source"] for cell in cells if cell["source"].startswith("```yaml"))
+    return [*cells[:2], *page, markdown(f"{HOW_MADE}{declared}\n::::"), *cells[code:]]
+
+
+def plumbing(code: str, outputs: list[dict]) -> str | None:
+    "What a cell is that a reader can do without at first; `None` for all others."
+    try:
+        lines = ast.parse(code).body
+    except SyntaxError:  # a magic command
+        return None
+    if all(isinstance(line, ast.Import | ast.ImportFrom) for line in lines):
+        return "imports"
+    if not outputs and any(isinstance(node, ast.Assert) for line in lines for node in ast.walk(line)):
+        return "test"
+    draws = len(re.findall(r"\b(?:axis|axes|figure|plt|grid)\.", code))
+    image = any("image/png" in output.get("data", {}) for output in outputs)
+    return "code of the figure" if draws > 1 and (image or not outputs) else None
+
+
+def description(code: str, heading: str) -> str:
+    "A figure in words, from the labels that its code sets, as its alternative text."
+    label = r"\b{}(?:=|\()[rf]*[\"']([^\"']+)[\"']"
+    x, y, titles = (re.findall(label.format(name), code) for name in ("xlabel", "ylabel", r"(?:sup)?title"))
+    names = list(dict.fromkeys(re.findall(label.format("label"), code)))
+    axes = f"{y[0]} against {x[0]}" if x and y else "".join([*x[:1], *y[:1]])
+    parts = [re.sub(r"[`*$]", "", heading), axes, ", ".join(dict.fromkeys(titles)), ", ".join(names)]
+    return "Figure: " + "; ".join(part for part in parts if part)
+
+
 def markdown(text: str) -> dict:
     return {"cell_type": "markdown", "id": f"{zlib.crc32(text.encode()):08x}", "metadata": {}, "source": text}
 
@@ -147,16 +211,41 @@ def clean_outputs(outputs: list[dict]) -> list[dict]:
         html = output.get("data", {}).get("text/html")
         if html:
             html = re.sub(r'<link\s[^>]*href="https?:[^>]*>', "", "".join(html))
+            html = re.sub(r"<th>\s*</th>", "<td></td>", html)  # pandas' corner
             output = output | {"data": output["data"] | {"text/html": html}}
         kept.append(output)
     return kept
 
 
+def installed_from_here(code: str) -> str:
+    "A cell that installs the package from a repository, with the address that the settings name."
+    return re.sub(r"git\+https?://[^\s`'\"]+", INSTALL, code)
+
+
+def download(label: str, address: str) -> str:
+    return f'<a href="{address}" download>{label}</a>'
+
+
+def notebook_file(path: Path) -> str:
+    "Where the site has the notebook as it is in the repository; a tutorial installs from the site's own wheel."
+    place = served(path)
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        cell["source"] = [installed_from_here(line) for line in "".join(cell["source"]).splitlines(keepends=True)]
+    (EXTRA / place).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return place
+
+
 def launch_links(path: Path) -> str:
-    "Ways to run a tutorial without installing anything."
-    file = path.relative_to(ROOT)
-    repository = f"{SETTINGS['user']}/{SETTINGS['repo']}"
-    colab = f"https://colab.research.google.com/github/{repository}/blob/{SETTINGS['branch']}/{file}"
-    binder = f"https://mybinder.org/v2/gh/{repository}/{SETTINGS['branch']}?urlpath=lab/tree/{file}"
-    return ("{.launch-links}\n"
-            f"[Open in Colab]({colab}) · [Open in Binder]({binder}) · [Notebook on GitHub]({GITHUB}/{file})")
+    "The notebook as a file; and, where the project has an address, ways to run or edit it there."
+    links = [download("Download this notebook", from_page(path, notebook_file(path)))]
+    if path.parent.name == "tutorials":
+        links.append(download("the package that it needs", from_page(path, f"files/{WHEEL}")))
+    if REPOSITORY:
+        file, branch = path.relative_to(ROOT), SETTINGS["branch"]
+        name = REPOSITORY.removeprefix("https://github.com/")
+        links.append(f"[edit]({REPOSITORY}/edit/{branch}/{file})")
+        if path.parent.name == "tutorials":
+            links.append(f"[open in Colab](https://colab.research.google.com/github/{name}/blob/{branch}/{file})")
+            links.append(f"[open in Binder](https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/{file})")
+    return "{.launch-links}\n" + " · ".join(links)

@@ -1,13 +1,16 @@
 """The page with every table and figure as it stands, and the numbers that the home page quotes."""
 
 import functools
+import html
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
-from site_paths import NOTEBOOKS, ROOT, SETTINGS, SOURCE
+from ledger import status_of
+from PIL import Image
+from site_paths import NOTEBOOKS, REPOSITORY, ROOT, SOURCE, served
 
 from xyield.alloys import PALETTE
 from xyield.experiments import Task, read_tasks
@@ -15,7 +18,8 @@ from xyield.measurements import measurements
 from xyield.paper import TABLE2
 from xyield.simulator import yield_strength
 
-LONG = 45  # lines of a table that is folded
+LONG = 45  # lines of a table that gets a box of its own to scroll in
+CORNER = (9, 4)  # rows and columns of a table's thumbnail
 
 
 @functools.cache
@@ -52,58 +56,110 @@ def artefacts() -> list[Path]:
 def _provenance(sidecar: Path, content: dict) -> str:
     commit = content.get("commit") or ""
     data = Path(content["artefact"]).name
-    parts = [f"profile `{content['profile']}`", f"commit [`{commit[:7]}`]({SETTINGS['git_url']}/commit/{commit[:40]})"]
+    at = f"[`{commit[:7]}`]({REPOSITORY}/commit/{commit[:40]})" if REPOSITORY else f"`{commit[:7]}`"
+    parts = [f"profile `{content['profile']}`", f"commit {at}"]
     if sidecar.stem == "speed":  # the only one that no experiment leaves
         parts.append("`make bench`")
     else:
         notebook = experiment_of(sidecar)
         parts.append(f"`make {_task(sidecar).part}`")
-        parts.append(f"notebook [{notebook.stem}](/experiments/{notebook.stem}.ipynb)")
-    folder = f"/{sidecar.parent.name}"
-    parts += [f"[data]({folder}/{data})", f"[parameters and versions]({folder}/{sidecar.name})"]
+        parts.append(f"notebook `{notebook.name}`")
+    files = {"data": sidecar.with_name(data), "parameters and versions": sidecar}
+    parts += [f'<a href="{"" if sidecar.stem == "speed" else "../"}{served(file)}" download>{label}</a>'
+              for label, file in files.items()]
     return "{.provenance}\n" + " · ".join(parts)
 
 
-def _section(sidecar: Path) -> tuple[str, str]:
-    "Title and Markdown of one artefact."
-    content, folder = json.loads(sidecar.read_text()), sidecar.parent.name
-    markdown, picture = sidecar.with_suffix(".md"), sidecar.with_suffix(".png")
-    if markdown.is_file():
-        title, _, body = markdown.read_text().partition("\n")
-        title = title.removeprefix("# ")
-        lines = re.sub(r"^Profile: `.*`\.\n", "", body.strip(), flags=re.M).strip().splitlines()
-        rows = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
-        body = "\n".join(lines)
-        if sidecar.stem == "claims":  # a page of its own
-            body = "Every claim with its verdict and numbers is on the page [The paper's claims](claims.md)."
-        elif rows > LONG:
-            table, rest = "\n".join(lines[:rows]), "\n".join(lines[rows:])
-            body = f"::::{{dropdown}} All {rows - 2} rows\n{table}\n::::\n{rest}"
+def _anchor(sidecar: Path) -> str:
+    return f"artefact-{sidecar.parent.name}-{sidecar.stem}"
+
+
+def title_of(sidecar: Path) -> str:
+    "What an artefact is called: a table by its own first line, a figure by that of its table or of its notebook."
+    for markdown in (sidecar.with_suffix(".md"), ROOT / "tables" / f"{sidecar.stem}.md"):
+        if markdown.is_file():
+            title = markdown.read_text().partition("\n")[0].removeprefix("# ")
+            return title if markdown.parent == sidecar.parent else f"{title} (figure)"
+    title, leaves = first_lines(experiment_of(sidecar))[0], _task(sidecar).leaves
+    several = sum(file.endswith(".json") for file in leaves) > 1
+    return f"{title} ({sidecar.stem.replace('_', ' ')})" if several else title
+
+
+def _table(sidecar: Path) -> tuple[list[str], str]:
+    "The rows of a table in Markdown, and what stands below them."
+    body = sidecar.with_suffix(".md").read_text().partition("\n")[2]
+    lines = re.sub(r"^Profile: `.*`\.\n", "", body.strip(), flags=re.M).strip().splitlines()
+    rows = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    return [line.replace(" ± ", "\u00a0±\u00a0") for line in lines[:rows]], "\n".join(lines[rows:])
+
+
+def section(sidecar: Path, page: str = "") -> str:
+    "Markdown of one artefact, with its history, for a page with a title."
+    content, title = json.loads(sidecar.read_text()), title_of(sidecar)
+    if sidecar.stem == "claims":  # a page of its own
+        body = "Every claim with its verdict and numbers is on the page [The paper's claims](/claims.md)."
+    elif sidecar.with_suffix(".md").is_file():
+        rows, rest = _table(sidecar)
+        table = "\n".join(rows)
+        body = f"::::{{div}} tall\n{table}\n::::\n\n{rest}" if len(rows) > LONG else f"{table}\n\n{rest}"
     else:
-        title, purpose = first_lines(experiment_of(sidecar))
-        twin = ROOT / "tables" / f"{sidecar.stem}.md"  # the table of the same name, whose title says more
-        if twin.is_file():
-            title = twin.read_text().splitlines()[0].removeprefix("# ") + " (figure)"
-        body = f"{purpose}\n\n```{{image}} /{folder}/{picture.name}\n:alt: {title}\n:class: artefact\n```"
-    return title, f"(artefact-{folder}-{sidecar.stem})=\n## {title}\n\n{_provenance(sidecar, content)}\n\n{body}\n"
+        purpose = first_lines(experiment_of(sidecar))[1]
+        body = f"```{{image}} /figures/{sidecar.stem}.png\n:alt: {title}. {purpose}\n:class: artefact\n```"
+    heading = "Result" if title == page else title
+    return f"({_anchor(sidecar)})=\n## {heading}\n\n{body}\n\n{_provenance(sidecar, content)}\n"
+
+
+def results_of(notebook: Path) -> list[Path]:
+    "The sidecars of what an experiment has left in this repository."
+    return [s for s in artefacts() if s.stem != "speed" and experiment_of(s) == notebook]
+
+
+def _thumbnail(sidecar: Path) -> tuple[str, str]:
+    "Options and body of a card: a small picture, or the upper left corner of a table."
+    picture = sidecar.with_suffix(".png")
+    if picture.is_file():
+        small = SOURCE / "thumbnails" / f"{sidecar.stem}.webp"
+        small.parent.mkdir(exist_ok=True)
+        with Image.open(picture) as image:
+            image = image.convert("RGB")
+            image.thumbnail((560, 360))
+            image.save(small, quality=75)
+        return f":img-top: /thumbnails/{small.name}\n:img-alt: {title_of(sidecar)}\n", ""
+    rows = [[cell.strip(" *`") for cell in row.strip("|").split("|")] for row in _table(sidecar)[0]]
+    cells = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row[:CORNER[1]]) + "</tr>"
+                    for row in [*rows[:1], *rows[2:CORNER[0]]])
+    return "", f'```{{raw}} html\n<div class="corner" aria-hidden="true"><table>{cells}</table></div>\n```\n'
+
+
+def _card(sidecar: Path) -> str:
+    "An artefact in the gallery: how it looks, what the claims make of it, and where it comes from."
+    content = json.loads(sidecar.read_text())
+    options, corner = _thumbnail(sidecar)
+    status = status_of(sidecar) or "no claim rests on it"
+    commit = (content.get("commit") or "")[:7]
+    return (f"::::{{grid-item-card}} {title_of(sidecar)}\n:link: {_anchor(sidecar)}\n:link-type: ref\n{options}\n"
+            f"{corner}\n:::{{card-footer}}\n{status}<br>profile `{content['profile']}`, commit `{commit}`\n:::\n::::\n")
+
+
+def gallery() -> str:
+    "All artefacts, the paper's in its order, then the others."
+    found = {"The paper's tables and figures": [], "Beyond the paper": []}
+    for sidecar in artefacts():
+        beyond = not re.match(r"(tab|fig)a?\d", sidecar.stem)
+        found["Beyond the paper" if beyond else "The paper's tables and figures"].append(_card(sidecar))
+    grid = ":::::{grid} 1 2 3 3\n:gutter: 3\n:class-container: gallery\n"
+    return "\n".join("\n".join([f"## {title}\n", grid, *cards, ":::::\n"]) for title, cards in found.items())
 
 
 def write_results(template: str):
-    "The page `reproduce`, and copies of the data beside it."
-    for folder in ("tables", "figures"):
-        shutil.copytree(ROOT / folder, SOURCE / folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md"))
-    rows, sections = [], []
-    for sidecar in artefacts():
-        title, text = _section(sidecar)
-        content = json.loads(sidecar.read_text())
-        rows.append(f"| [{title}](#artefact-{sidecar.parent.name}-{sidecar.stem}) | {sidecar.parent.name[:-1]} "
-                    f"| `{content['profile']}` | `{(content.get('commit') or '')[:7]}` |")
-        sections.append(text)
-    overview = "| result | kind | profile | commit |\n|---|---|---|---|\n" + "\n".join(rows)
-    experiments = "\n".join(f"experiments/{p.stem}" for p in sorted((NOTEBOOKS / "experiments").glob("*.ipynb")))
-    toctree = f"```{{toctree}}\n:hidden:\n\n{experiments}\n```\n"
+    "The page `reproduce`, and copies of the figures beside it."
+    shutil.copytree(ROOT / "figures", SOURCE / "figures", ignore=shutil.ignore_patterns("*[!g]"))
+    order = {experiment_of(s).stem: None for s in artefacts() if s.stem != "speed"}
+    order |= dict.fromkeys(p.stem for p in sorted((NOTEBOOKS / "experiments").glob("*.ipynb")))
+    toctree = "```{toctree}\n:hidden:\n\n" + "\n".join(f"experiments/{name}" for name in order) + "\n```\n"
+    speed = section(ROOT / "tables" / "speed.json")
     (SOURCE / "reproduce.md").write_text(
-        template.replace("%OVERVIEW%", overview).replace("%SECTIONS%", "\n".join(sections)) + toctree)
+        template.replace("%GALLERY%", gallery()).replace("%SPEED%", speed) + toctree)
 
 
 METHOD_IN_WORDS = {

@@ -2,6 +2,9 @@
 
 import configparser
 import importlib.util
+import os
+import shutil
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -10,6 +13,7 @@ NOTEBOOKS = ROOT / "nbs"
 BUILD = ROOT / "_docs"
 SOURCE = BUILD / "source"
 HTML = BUILD / "html"
+EXTRA = BUILD / "extra"  # what the site serves as it is: files of the repository, and the package
 
 
 PARTS = {  # folder -> heading, and what the chapters in it are about
@@ -28,7 +32,14 @@ def _settings() -> dict:
 
 
 SETTINGS = _settings()
-GITHUB = f"{SETTINGS['git_url']}/blob/{SETTINGS['branch']}"
+REPOSITORY = SETTINGS["git_url"]  # empty: the project has no address, and the site links to none
+ADDRESS = SETTINGS["doc_host"] + SETTINGS["doc_baseurl"]  # of the site itself; empty: it is opened from a folder
+WHEEL = f"xyield-{SETTINGS['version']}-py3-none-any.whl"
+INSTALL = f"{ADDRESS}/files/{WHEEL}" if ADDRESS else f"git+{REPOSITORY}" if REPOSITORY else WHEEL  # what pip is told
+PAGES = {  # files of the repository that have a page of another name
+    "README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CITATION.cff": "cite.md",
+    "tables/claims.md": "claims.md", "nbs/experiments": "reproduce.md", "nbs/tutorials": "tutorials/index.md",
+}
 MATHJAX = BUILD / "mathjax"
 
 
@@ -52,3 +63,30 @@ def page_of(path: Path) -> str | None:
             return "index"
         return str(Path("chapters", path.stem) if inside.parts[0][0].isdigit() else inside)
     return None
+
+
+def document_of(file: Path) -> str | None:
+    "The site's document that stands for a file or folder of the repository, relative to its root; `None` if none does."
+    file = file.resolve()
+    if file.is_relative_to(DOCS / "pages"):  # its links name pages that are not there yet
+        return str(file.relative_to(DOCS / "pages"))
+    page = page_of(file)
+    if page:
+        return f"{page}.{'md' if page == 'index' else 'ipynb'}"
+    if file.parent == ROOT / "xyield" and file.suffix == ".py" and not file.stem.startswith("_"):
+        return f"api/{file.stem}.rst"
+    return PAGES.get(str(file.relative_to(ROOT))) if file.is_relative_to(ROOT) else None
+
+
+def from_page(path: Path, target: str) -> str:
+    "`target`, a path from the site's root, as the page made from `path` has to write it."
+    return os.path.relpath(target, Path(document_of(path) or "index").parent)
+
+
+@cache
+def served(file: Path) -> str:
+    "Where the site has a copy of a file of the repository, from the site's root."
+    place = Path("files", file.resolve().relative_to(ROOT))
+    (EXTRA / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, EXTRA / place)
+    return str(place)

@@ -56,11 +56,11 @@ def test_nbdev_reads_from_pyproject_what_settings_say():
     project, nbdev = pyproject["project"], pyproject["tool"]["nbdev"]
     config = get_config(ROOT)
     found = {key: " ".join(value) if isinstance(value, list) else str(value) for key, value in nbdev.items()}
-    for key in "lib_name user repo git_url version description author author_email min_python".split():
+    for key in "lib_name git_url version description author min_python".split():
         found[key] = getattr(config, key)  # from [project], or the package
     found["keywords"] = ", ".join(project["keywords"])
     found["console_scripts"] = "\n".join(f"{name}={function}" for name, function in project["scripts"].items())
-    assert project["urls"]["Homepage"] == settings.pop("doc_host") + settings.pop("doc_baseurl")
+    assert project["urls"].get("Homepage", "") == settings.pop("doc_host") + settings.pop("doc_baseurl")
     elsewhere = "requirements dev_requirements copyright license language audience status black_formatting".split()
     assert found == {key: value for key, value in settings.items() if key not in elsewhere}
     assert nbdev["allowed_cell_metadata_keys"] == ["tags"]  # text would be taken letter by letter

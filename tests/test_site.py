@@ -1,16 +1,18 @@
 """The site: complete, self-contained, free of broken links; and, in a browser, alive."""
 
+import configparser
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tokenize
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,13 @@ ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_docs" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGES = ["index", "claims", "leaderboard", "chapters/10_bilevel", "tutorials/b_bilevel_by_hand", "api/training",
-         "reproduce", "playground"]
+         "reproduce", "playground", "experiments/tab02_few_shot", "predict", "cluster"]
+TYPES = [*PAGES[:2], "leaderboard", "chapters/index", "chapters/09_masks", "tutorials/a_predict_an_alloy",
+         "experiments/tab02_few_shot", "reproduce", "api/alloys", "cluster"]  # ten types of pages
+QUERIES = {"predict my alloy": "predict", "yield strength": "predict", "SLURM": "cluster", "GPU": "cluster",
+           "cluster": "cluster", "Table 2": "experiments/tab02_few_shot", "cite": "cite",
+           "Table E1": "experiments/tabe1_peers", "Figure 3": "experiments/fig03_temperature",
+           "troubleshooting": "troubleshooting", "hypergradient": "chapters/10_bilevel"}
 ALLOYS = {  # formula -> fractions in the order of the palette
     "MoNbTaTiW": [0, 0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0, 0.2, 0],
     "CrFeWZr": [0, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0.25, 0.25],
@@ -67,8 +75,50 @@ def test_every_chapter_tutorial_experiment_and_artefact_is_there(site):
         assert (site / folder / f"{path.stem}.html").is_file(), path
     results = (site / "reproduce.html").read_text()
     for sidecar in [*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")]:
-        assert f'id="artefact-{sidecar.parent.name}-{sidecar.stem.replace("_", "-")}"' in results
+        anchor = f"artefact-{sidecar.parent.name}-{sidecar.stem.replace('_', '-')}"
+        (page,) = re.findall(rf'href="([^"#]*)#{anchor}"', results)[:1]
+        assert f'id="{anchor}"' in (site / (page or "reproduce.html")).read_text()
         assert json.loads(sidecar.read_text())["commit"][:7] in results
+
+
+def test_page_of_an_experiment_shows_its_result_before_its_code(trees):
+    for notebook in (ROOT / "nbs" / "experiments").glob("*.ipynb"):
+        article = trees[(HTML / "experiments" / f"{notebook.stem}.html").resolve()].select_one("article")
+        result, code = article.select_one("section[id^=artefact], span[id^=artefact]"), article.select_one("div.cell")
+        left = [s for s in re.findall(r"leaves: \[(.*)\]", notebook.read_text())[0].split(",") if s]
+        assert bool(result) == bool(left), notebook.name
+        assert not result or (result.sourceline, result.sourcepos) < (code.sourceline, code.sourcepos), notebook.name
+
+
+def test_every_figure_is_described_and_every_page_says_what_it_is(trees):
+    for path, tree in trees.items():
+        for image in tree.select("article img"):
+            assert len(image.get("alt", "")) > 15, (path.stem, image)
+            assert not re.search(r"\.(png|svg|webp)$", image["alt"]), (path.stem, image)
+        assert len(tree.select_one("meta[name=description]")["content"]) > 15, path
+        assert tree.select("link[rel~=icon]"), path
+
+
+def test_code_on_pages_fits_and_plumbing_is_folded(trees):
+    lines, wide, shown = 0, 0, []
+    for path, tree in trees.items():
+        for block in tree.select("div.cell_input pre"):
+            found = block.get_text().splitlines()
+            lines, wide = lines + len(found), wide + sum(len(line) > 88 for line in found)
+            if path.parent.name == "chapters" and not block.find_parent("details"):
+                shown += [path.stem for _ in [0] if all(line.startswith("assert ") for line in found)]
+    assert wide < 0.01 * lines, f"{wide} of {lines} lines are wider than 88 columns"  # comments are not broken
+    assert not shown
+
+
+def test_pages_are_light(site, trees):
+    "What a browser loads for a page, MathJax and the playground's data aside: the median is below a megabyte."
+    weights = []
+    for path, tree in trees.items():
+        loaded = {urlsplit(u).path for u in addresses(tree, "script[src]", "link[rel=stylesheet][href]", "img[src]")}
+        files = [(path.parent / unquote(u)).resolve() for u in loaded if u and "mathjax" not in u]
+        weights.append(path.stat().st_size + sum(f.stat().st_size for f in files if f.name != "playground-data.js"))
+    assert np.median(weights) < 1_000_000
 
 
 def test_page_of_the_claims_has_each_with_its_verdict(trees):
@@ -104,6 +154,41 @@ def test_no_internal_link_is_broken(trees):
     assert not broken, broken[:20]
 
 
+def settings():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "settings.ini")
+    return parser["DEFAULT"]
+
+
+def test_nothing_points_to_an_address_that_is_not_ours(site, trees):
+    "While the settings name no repository, no link, command or notebook does; nothing ever leads into a build folder."
+    ours = settings()["git_url"]
+    foreign = re.compile(r"github\.com/xyield|xyield\.github\.io|colab\.research|mybinder\.org")
+    install = re.compile(r"git\+http|git clone")
+    for path, tree in trees.items():
+        links = addresses(tree, "a[href]", "link[href]")
+        assert not [url for url in links if "_docs/" in url], path
+        assert ours or not [url for url in links if foreign.search(url)], path
+        assert ours or not install.search(tree.get_text()), path
+    for notebook in (site / "files").rglob("*.ipynb"):
+        assert ours or not install.search(notebook.read_text()), notebook
+
+
+def test_notebooks_and_package_are_downloads(site, trees):
+    wheel = f"xyield-{settings()['version']}-py3-none-any.whl"
+    names = zipfile.ZipFile(site / "files" / wheel).namelist()
+    assert {"xyield/alloys.py", "xyield/estimator.safetensors", "xyield/claims.yml"} <= set(names)
+    for notebook in (ROOT / "nbs").glob("*/*.ipynb"):
+        served = site / "files" / notebook.relative_to(ROOT)
+        assert len(json.loads(served.read_text())["cells"]) == len(json.loads(notebook.read_text())["cells"])
+        folder = "chapters" if notebook.parent.name[0].isdigit() else notebook.parent.name
+        page = trees[(site / folder / f"{notebook.stem}.html").resolve()]
+        assert f"../files/{notebook.relative_to(ROOT)}" in addresses(page, "a[download][href]")
+        if folder == "tutorials":
+            assert "git+" not in served.read_text() or settings()["git_url"]
+            assert f"../files/{wheel}" in addresses(page, "a[download][href]")
+
+
 def test_reference_shows_types_shapes_and_units(site):
     page = BeautifulSoup((site / "api" / "simulator.html").read_text(), "html.parser")
     function = page.find(id="xyield.simulator.yield_strength").parent.get_text()
@@ -113,8 +198,7 @@ def test_reference_shows_types_shapes_and_units(site):
 
 
 def test_names_in_the_notation_table_exist():
-    cells = json.loads((ROOT / "nbs" / "index.ipynb").read_text())["cells"]
-    table = next(t for c in cells if "## Notation" in (t := "".join(c["source"])))
+    table = (ROOT / "docs" / "pages" / "notation.md").read_text()
     known = set()
     for module in (ROOT / "xyield").glob("*.py"):
         with tokenize.open(module) as file:
@@ -271,9 +355,42 @@ def test_site_works_from_a_server(site, browser):
         server.shutdown()
 
 
-def test_search_finds_a_word_from_a_chapter(site, browser):
+@pytest.mark.parametrize("query", QUERIES)
+def test_search_finds_what_people_type(site, browser, query):
     page = browser.new_page()
-    page.goto((site / "search.html").as_uri() + "?q=hypergradient")
+    page.goto((site / "search.html").as_uri() + f"?q={quote_plus(query)}")
     page.wait_for_selector("#search-results li a")
-    assert any("bilevel" in link.get_attribute("href") for link in page.locator("#search-results li a").all())
+    found = [link.get_attribute("href") for link in page.locator("#search-results li a").all()[:3]]
+    assert f"{QUERIES[query]}.html" in [url.partition("#")[0].partition("?")[0] for url in found], found
     page.close()
+
+
+@pytest.mark.parametrize("name", ["chapters/10_bilevel", "chapters/11_training", "chapters/03_simulator"])
+def test_no_equation_is_cut_off_on_a_phone(site, browser, name):
+    "Whatever is too wide can be scrolled to, its left end included."
+    page = browser.new_page(viewport={"width": 390, "height": 850})
+    page.goto((site / f"{name}.html").as_uri())
+    page.wait_for_selector("mjx-container svg", state="attached")
+    page.wait_for_function("!document.body.innerText.includes('\\\\boldsymbol')")
+    lost = page.evaluate("""[...document.querySelectorAll("div.math svg g[data-mml-node=math]")].filter(g => {
+        const box = g.closest("div.math"), left = g.getBoundingClientRect().left - box.getBoundingClientRect().left;
+        return left + box.scrollLeft < -1;
+    }).length""")
+    assert lost == 0
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(site, browser, scheme):
+    pytest.importorskip("axe_playwright_python")
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = {}
+    for name in TYPES:
+        page = browser.new_page(color_scheme=scheme)
+        page.goto((site / f"{name}.html").as_uri())
+        page.wait_for_load_state("load")
+        violations = Axe().run(page).response["violations"]
+        found |= {f"{name}: {v['id']}": v["nodes"][0]["html"][:200] for v in violations}
+        page.close()
+    assert not found
