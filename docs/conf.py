@@ -16,7 +16,8 @@ copyright = SETTINGS["copyright"]
 release = SETTINGS["version"]
 language = "en"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx_copybutton", "sphinx_design"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax", "sphinx_copybutton",
+              "sphinx_design"]
 root_doc = "index"
 nb_execution_mode = "off"  # the notebooks are committed as they were run
 nb_render_markdown_format = "myst"

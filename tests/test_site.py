@@ -192,6 +192,19 @@ def test_reference_shows_types_shapes_and_units(site):
     assert "1/s" in function
 
 
+def test_reference_has_examples_and_sources_within_the_site_and_nobody_else_s_markup(site, trees):
+    pages = {path: tree for path, tree in trees.items() if path.parent.name == "api" and path.stem != "index"}
+    assert len(pages) > 30
+    for path, tree in pages.items():
+        text = tree.find("article").get_text()
+        assert not re.search(r":(ref|term|class|func|meth):|metadata_routing|set_\w+_request|versionadded", text)
+        assert "Example, from" in text, path
+        for function in tree.select("dl.py.function"):
+            source = function.select_one("dt a.reference[href*='_modules/']")
+            assert source is None or (path.parent / urlsplit(source["href"]).path).is_file(), function.dt.get("id")
+        assert tree.select("dt a[href*='_modules/xyield/']"), path
+
+
 def test_names_in_the_notation_table_exist():
     table = (ROOT / "docs" / "pages" / "notation.md").read_text()
     known = set()
