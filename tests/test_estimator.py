@@ -13,10 +13,12 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import xyield.estimator as estimator
-import xyield.softening as softening
+import xyield.experts as experts
 from xyield import store
 from xyield.alloys import PALETTE, as_inputs
 from xyield.command_line import main
+from xyield.estimator import XYieldEstimator, publications
+from xyield.experts import TwoExperts
 from xyield.measurements import measurements
 from xyield.peers import peers, run_regressor, scores
 from xyield.simulator import yield_strength
@@ -29,7 +31,7 @@ POINTS = measurements()
 @pytest.fixture(scope="module")
 def model():
     known = POINTS.iloc[::8]
-    return SofteningGP(n_steps=40, n_kept=4).fit(known, known["yield_strength"])
+    return XYieldEstimator(n_steps=40, n_kept=4, n_chains=1).fit(known, known["yield_strength"])
 
 
 def test_formulas_fractions_and_arrays_are_the_same_alloys(model):
@@ -43,7 +45,7 @@ def test_formulas_fractions_and_arrays_are_the_same_alloys(model):
 
 
 def test_saved_model_is_the_same(model, tmp_path):
-    again = SofteningGP.load(model.save(tmp_path / "model.safetensors"))
+    again = XYieldEstimator.load(model.save(tmp_path / "model.safetensors"))
     found, expected = (m.predict(POINTS, return_std=True) for m in (again, model))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert again.get_params() == model.get_params()
@@ -66,8 +68,28 @@ def test_saved_model_is_the_same(model, tmp_path):
     ],
 )
 def test_what_is_no_alloy_is_refused(X, y, message):
+    for model in (SofteningGP(n_steps=10, n_kept=2), XYieldEstimator(n_steps=10, n_kept=2)):
+        with pytest.raises(ValueError, match=message):
+            model.fit(X, y)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"n_steps": 0}, "n_steps is 0"), ({"n_kept": 0}, "n_kept is 0"), ({"n_chains": True}, "n_chains is True"),
+    ({"seed": -1}, "seed is -1"), ({"without": ("physics",)}, "expected some of descriptors"),
+    ({"without": "elements"}, "expected some of"), ({"without": ("descriptors", "elements")}, "not both experts")])
+def test_settings_that_are_none_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        SofteningGP(n_steps=10, n_kept=2).fit(X, y)
+        XYieldEstimator(**settings).fit(POINTS, POINTS["yield_strength"])
+
+
+def test_an_expert_alone_is_a_part_of_the_mixture():
+    known = POINTS.iloc[::8]
+    both, *alone = (TwoExperts(n_steps=40, n_kept=4, n_chains=1, without=out).fit(known, known["yield_strength"])
+                    for out in ((), ("elements",), ("descriptors",)))
+    a, b = (model.predict(POINTS) for model in alone)
+    mixed = both.predict(POINTS)
+    assert (mixed >= np.minimum(a, b) - 1e-9).all() and (mixed <= np.maximum(a, b) + 1e-9).all()
+    assert not np.allclose(a, b)
 
 
 @pytest.mark.parametrize("slip", [{"n_kept": 0}, {"n_steps": 0}])
@@ -109,8 +131,8 @@ def test_command_line(model, tmp_path, capsys):
     assert main(["predict", "MoNbTaTiW,FeMoNb", "--temperature", "298.15,1273", "--estimator", path]) == 0
     shown = capsys.readouterr()
     assert len(shown.out.strip().splitlines()) == 5
-    assert "FeMoNb at 298.15 K extrapolates: the model has seen no alloy with Fe" in shown.err
-    assert "MoNbTaTiW" not in shown.err
+    assert "FeMoNb: " in shown.err and "no measured alloy has Fe; a second phase is likely" in shown.err
+    assert "MoNbTaTiW: measured itself" in shown.err or "MoNbTaTiW: the nearest measured relative" in shown.err
     assert main(["predict", "MoNbNi"]) == 1
     assert "contains Ni" in capsys.readouterr().err
     assert main(["predict", "MoNb", "--estimator", str(tmp_path / "none")]) == 1
@@ -120,8 +142,9 @@ def test_command_line(model, tmp_path, capsys):
 def test_the_packages_model_is_what_a_fit_gives_today():
     with warnings.catch_warnings(action="error"):  # out of date: run chapter 30, as `make notebooks` does, and commit
         shipped = estimator.shipped_estimator()
-    fitted = SofteningGP().fit(POINTS, POINTS["yield_strength"])
-    np.testing.assert_allclose(shipped.samples_, fitted.samples_, rtol=1e-6)
+    fitted = XYieldEstimator().fit(POINTS, POINTS["yield_strength"], publications(POINTS))
+    for name, samples in fitted.samples_.items():
+        np.testing.assert_allclose(shipped.samples_[name], samples, rtol=1e-6)
     found, expected = (m.predict(POINTS, return_std=True) for m in (shipped, fitted))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -146,16 +169,19 @@ def edited(monkeypatch, module, old, new):
 
 def test_a_comment_another_library_and_a_last_digit_cost_no_fit(shipped, monkeypatch):
     edited(monkeypatch, "softening", "# θ_c", "# the onset")
+    edited(monkeypatch, "experts", "# GPa, s_w", "# GPa, of an element")
     monkeypatch.setattr(store.importlib.metadata, "version", lambda name: "99")
     nudged = POINTS.assign(yield_strength=POINTS["yield_strength"] * (1 + 4e-16))
     monkeypatch.setattr(estimator, "measurements", lambda: nudged)
-    monkeypatch.setattr(SofteningGP, "fit", lambda *_: pytest.fail("it was fitted"))
-    assert len(estimator.default_estimator().samples_) == SofteningGP().n_kept
+    monkeypatch.setattr(XYieldEstimator, "fit", lambda *_: pytest.fail("it was fitted"))
+    model = estimator.default_estimator()
+    assert {len(samples) for samples in model.samples_.values()} == {model.n_kept * model.n_chains}
 
 
 CHANGES = {
     "its code is": lambda path, patch: edited(patch, "simulator", "ALPHA = 1 / 12", "ALPHA = 1 / 13"),
-    "its settings are": lambda path, patch: patch.setattr(estimator, "SofteningGP", lambda: SofteningGP(n_steps=301)),
+    "its settings are": lambda path, patch: patch.setattr(
+        estimator, "XYieldEstimator", lambda: XYieldEstimator(n_steps=301)),
     "other measurements": lambda path, patch: patch.setattr(
         estimator, "measurements", lambda: POINTS.assign(yield_strength=POINTS["yield_strength"] + 1e-3)),
     "fitted to other": lambda path, patch: patch.setattr(estimator, "measurements", lambda: POINTS[:-1]),
@@ -172,13 +198,13 @@ def test_a_model_that_is_not_of_today_is_not_used_and_the_reason_is_named(shippe
 
 
 def test_another_default_is_fitted_and_stored_only_where_there_is_a_store(tmp_path, monkeypatch):
-    monkeypatch.setattr(estimator, "SofteningGP", lambda: SofteningGP(n_steps=4, n_kept=1))
+    monkeypatch.setattr(estimator, "XYieldEstimator", lambda: XYieldEstimator(n_steps=4, n_kept=1, n_chains=1))
     monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "runs"))
     for made, n in ((False, 0), (True, 1)):
         if made:
             (tmp_path / "runs").mkdir()
         with pytest.warns(UserWarning, match="its settings are"):
-            assert len(estimator.default_estimator().samples_) == 1
+            assert len(estimator.default_estimator().samples_["elements"]) == 1
         assert len(list((tmp_path / "runs").rglob("*.safetensors"))) == n
 
 
@@ -189,10 +215,10 @@ def test_small_matrices_have_one_thread_and_others_theirs(monkeypatch):
         seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
         return likelihood(*_)
 
-    likelihood = softening._log_likelihood
-    monkeypatch.setattr(softening, "_log_likelihood", threads)
+    likelihood = experts.log_likelihood
+    monkeypatch.setattr(experts, "log_likelihood", threads)
     with threadpool_limits(2, "blas"):
-        SofteningGP(n_steps=4, n_kept=1).fit(POINTS[::8], POINTS["yield_strength"][::8])
+        TwoExperts(n_steps=4, n_kept=1).fit(POINTS[::8], POINTS["yield_strength"][::8])
         after = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
     assert set(seen) == {1} and after == {2}
 
@@ -211,11 +237,28 @@ def test_the_wheel_answers_at_once_in_an_empty_home(root, tmp_path):
     environment = clean | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run([sys.executable, "-c", ask], cwd=tmp_path / "home", env=environment, capture_output=True,
                           text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "MoNbTaTiW: measured itself\n")
     *table, modules = done.stdout.splitlines()
     assert len(table) == 2
     assert not {"torch", "timm", "smt", "lightgbm", "matplotlib", "xyield.peers"} & set(modules.split())
     assert not list((tmp_path / "home").iterdir())
+
+
+def test_files_in_and_out(model, tmp_path, capsys):
+    path, asked, found = str(model.save(tmp_path / "model.safetensors")), tmp_path / "in.csv", tmp_path / "out.csv"
+    asked.write_text("name,formula,temperature\na,MoNbTaTi,300\nb,HfNbTaTiZr,1273.15\n")
+    assert main(["predict", "--csv", str(asked), str(found), "--estimator", path]) == 0
+    table = pd.read_csv(found)
+    np.testing.assert_allclose(table["strength"], model.predict(pd.read_csv(asked)), atol=6e-4)
+    assert table["name"].tolist() == ["a", "b"] and (table["low"] < table["high"]).all()
+    capsys.readouterr()
+    for content, words in (("formula\nMoNb\n", "expected temperature"), ("formula,temperature\n", "has no rows"),
+                           ("", "cannot be read as CSV"), ("formula,temperature\nMoNi,300\n", "contains Ni")):
+        asked.write_text(content)
+        assert main(["predict", "--csv", str(asked), str(found), "--estimator", path]) == 1
+        assert words in capsys.readouterr().err
+    assert main(["predict", "MoNb", "--csv", str(asked), str(found)]) == 1
+    assert "one of the two" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")  # scales at their bounds: usual with eleven points

@@ -16,9 +16,11 @@ from sklearn.base import BaseEstimator, RegressorMixin
 import xyield.estimator
 from xyield import store
 from xyield.command_line import main
+from xyield.estimator import XYieldEstimator
+from xyield.experts import FORMAT
 from xyield.measurements import measurements
 from xyield.peers import peers, run_regressor
-from xyield.softening import FORMAT, SofteningGP
+from xyield.softening import SofteningGP
 from xyield.splits import ColdToHot, FewShot, HeldOutSystems
 from xyield.store import Damaged, load_record, save_record
 
@@ -207,7 +209,7 @@ def test_a_stored_row_is_not_fitted_again(runs):
 @pytest.fixture
 def quick(monkeypatch):
     "The default estimator with a sampler of four steps."
-    monkeypatch.setattr(xyield.estimator, "SofteningGP", lambda: SofteningGP(n_steps=4, n_kept=2))
+    monkeypatch.setattr(xyield.estimator, "XYieldEstimator", lambda: XYieldEstimator(n_steps=4, n_kept=2, n_chains=1))
     return xyield.estimator.default_estimator
 
 
@@ -300,7 +302,8 @@ def test_a_prediction_is_given_when_the_disk_is_full(runs, tmp_path):
     runs.mkdir(exist_ok=True)
     limit = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
              "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
-             "import xyield.estimator as e; S = e.SofteningGP; e.SofteningGP = lambda: S(n_steps=4, n_kept=2); "
+             "import xyield.estimator as e; S = e.XYieldEstimator; "
+             "e.XYieldEstimator = lambda: S(n_steps=4, n_kept=2, n_chains=1); "
              "from xyield.command_line import main; sys.exit(main(['predict', 'MoNbTaTi']))")
     found = subprocess.run([sys.executable, "-c", limit], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert found.returncode == 0, found.stderr

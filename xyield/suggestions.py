@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from hea_bench import melting_temperature
-from hea_bench.constants import ATOMIC_MASS_G_MOL
 from hea_bench.properties import cost_per_kg, density
+from hea_bench.properties.data.atomic_masses import ATOMIC_MASS_G_MOL
 from scipy.linalg import solve_triangular
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
