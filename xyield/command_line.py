@@ -14,10 +14,12 @@ from fastcore.script import anno_parser
 
 # %% ../nbs/5_workshop/34_command_line.ipynb #10025f48
 COMMANDS = {  # name -> module:function
+    "archive": "xyield.archive:archive",
     "predict": "xyield.estimator:predict",
     "release": "xyield.release:release",
     "score": "xyield.benchmark:score_file",
     "tasks": "xyield.benchmark:tasks",
+    "unpack": "xyield.archive:unpack",
     "verify": "xyield.verify:verify",
 }
 
