@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce search verify bench test nightly pytest-test pytest-nightly chapters-test
+.PHONY: help setup data lock audit reproduce search archive verify bench test nightly pytest-test pytest-nightly chapters-test
 .PHONY: chapters-nightly lint docs readme notebooks quotes hooks clean
 
 PYTHON  ?= python3
@@ -47,11 +47,15 @@ data: setup  ## get Fashion-MNIST for the image tables, unless it is there: by t
 # without Fashion-MNIST everything else is made, and the image tables fail by name
 reproduce search: setup
 	-@test $(profile) = smoke || $(MAKE) --no-print-directory data
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --quiet host reason \
+	$(if $(archive),$(BIN)/xyield unpack "$(archive)" --profile $(profile))
+	$(if $(archive),XYIELD_ARCHIVE="$(archive)") $(THREADS) PATH="$(BIN):$$PATH" $(BIN)/snakemake --cores $(cores) --quiet host reason \
 		--config profile=$(profile) -- $(subst reproduce,all,$@)
 
-reproduce:  ## regenerate tables/ and figures/ (profile=laptop, cores=2)
+reproduce:  ## regenerate tables/ and figures/ (profile=laptop, cores=2; archive=FILE: from stored results)
 search:  ## search for settings anew, by validation (profile=laptop, cores=2)
+
+archive: setup  ## all that a reproduction left as one file, runs/xyield-PROFILE.zip (profile=laptop)
+	@$(BIN)/xyield archive --profile $(profile)
 
 verify: setup  ## what is wrong, missing or stale among the artefacts and in what quotes them (seconds, no training)
 	@$(BIN)/xyield verify
@@ -84,9 +88,10 @@ notebooks: setup  ## run the library notebooks anew, export the modules, write R
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-clean
 	$(MAKE) readme
 
-readme: setup  ## README.md from nbs/index.ipynb, codemeta.json and .zenodo.json from CITATION.cff
+readme: setup  ## README.md from nbs/index.ipynb; codemeta.json, .zenodo.json and codecheck.yml from CITATION.cff
 	PATH="$(BIN):$$PATH" $(BIN)/jupyter nbconvert --log-level=WARN --to markdown nbs/index.ipynb --output-dir . --output README.md
 	$(BIN)/python -c 'from pathlib import Path; from xyield.release import write_citation; write_citation(Path())'
+	$(BIN)/python -c 'from pathlib import Path; from xyield.archive import write_codecheck; write_codecheck(Path())'
 
 quotes: setup  ## write the verdicts and numbers of the claims into the prose that quotes them; read what it changes
 	$(BIN)/python docs/quotes.py

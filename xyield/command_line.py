@@ -14,12 +14,14 @@ from fastcore.script import anno_parser
 
 # %% ../nbs/5_workshop/34_command_line.ipynb #10025f48
 COMMANDS = {  # name -> module:function
+    "archive": "xyield.archive:archive",
     "explain": "xyield.explanation:explain_command",
     "predict": "xyield.estimator:predict_command",
     "release": "xyield.release:release",
     "score": "xyield.benchmark:score_file",
     "suggest": "xyield.suggestions:suggest_command",
     "tasks": "xyield.benchmark:tasks",
+    "unpack": "xyield.archive:unpack",
     "verify": "xyield.verify:verify",
 }
 

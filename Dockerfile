@@ -1,0 +1,17 @@
+# The two commands in a container, with the versions of requirements.lock:
+#     docker build -t xyield .
+#     docker run --rm -v "$PWD/out:/xyield/runs" xyield reproduce profile=smoke
+# Apptainer.def makes an Apptainer image of it.
+FROM python:3.11-slim-bookworm
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /xyield
+# the libraries first: they change less often than the code
+COPY requirements.lock ./
+RUN python3 -m venv .venv \
+    && .venv/bin/python -m pip install --no-cache-dir --quiet --require-hashes --requirement requirements.lock
+COPY . ./
+RUN git config --system --add safe.directory /xyield && make setup
+ENTRYPOINT ["make"]
+CMD ["help"]

@@ -1,0 +1,71 @@
+"""The container, the catalogue and the configuration fit the repository; nothing here can build an image."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).parents[1]
+KNOWN = {"FROM", "RUN", "COPY", "WORKDIR", "ENV", "ENTRYPOINT", "CMD", "ARG", "LABEL", "USER"}
+
+
+def instructions(text):
+    "(word, rest) of each instruction of a Dockerfile."
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n", " ", "\n".join(lines))
+    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines()]
+
+
+def test_dockerfile_has_known_instructions_and_copies_what_is_there():
+    found = instructions((ROOT / "Dockerfile").read_text())
+    assert found[0][0] == "FROM" and {word for word, _ in found} <= KNOWN
+    for word, rest in found:
+        if word in ("ENTRYPOINT", "CMD"):
+            assert isinstance(json.loads(rest), list)
+        if word == "COPY":
+            *sources, target = rest.split()
+            assert target.endswith("/") and all((ROOT / source).exists() for source in sources)
+        if word == "RUN":
+            assert rest.count('"') % 2 == 0 and not rest.rstrip().endswith("&&")
+    assert len([rest for word, rest in found if word == "CMD"]) == 1
+
+
+def test_container_installs_the_lock_with_its_hashes_on_a_python_that_it_is_for():
+    found = instructions((ROOT / "Dockerfile").read_text())
+    image, version = re.fullmatch(r"(python):([\d.]+)-slim-bookworm", found[0][1]).groups()
+    project = (ROOT / "pyproject.toml").read_text()
+    assert image == "python" and f"{version}.0" in SpecifierSet(re.search(r'requires-python = "(.+)"', project)[1])
+    installs = [rest for word, rest in found if word == "RUN" and "pip install" in rest]
+    assert installs and all("--require-hashes --requirement requirements.lock" in rest for rest in installs)
+
+
+def test_container_runs_targets_that_the_makefile_has():
+    targets = set(re.findall(r"^([a-z]+)[\w -]*:", (ROOT / "Makefile").read_text(), re.M)) | {"reproduce", "test"}
+    text = (ROOT / "Dockerfile").read_text() + (ROOT / "Apptainer.def").read_text()
+    used = set(re.findall(r"make (\w+)", text)) | set(re.findall(r"(?:xyield|xyield\.sif) (\w+) profile=", text))
+    assert {"setup", "reproduce"} <= used <= targets
+
+
+def test_apptainer_starts_from_the_docker_image():
+    text = (ROOT / "Apptainer.def").read_text()
+    head = dict(re.findall(r"^(\w+): (.+)$", text.split("%")[0], re.M))
+    assert head["Bootstrap"] in ("docker-daemon", "docker") and head["From"] == "xyield:latest"
+    assert set(re.findall(r"^%(\w+)$", text, re.M)) == {"help", "runscript"}
+    assert "docker build -t xyield ." in (ROOT / "Dockerfile").read_text()
+
+
+def test_every_key_of_the_configuration_is_documented_with_its_default():
+    read = dict(re.findall(r'config\.get\("(\w+)", "?(\w+)"?\)', (ROOT / "Snakefile").read_text()))
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", (ROOT / "config" / "README.md").read_text(), re.M)
+    assert read == dict(rows) and len(read) >= 2
+    profiles = set(re.findall(r"`(laptop|paper|smoke)`", (ROOT / "config" / "README.md").read_text()))
+    assert profiles == {p.stem for p in (ROOT / "profiles").glob("*.yml")}
+
+
+def test_catalogue_entry_is_what_the_catalogue_reads():
+    entry = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(entry) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert set(entry["mandatory-flags"]) == {"desc", "flags"}
+    assert all(isinstance(value, bool) for value in entry["software-stack-deployment"].values())
