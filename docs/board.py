@@ -94,9 +94,10 @@ def board(table: pd.DataFrame) -> str:
     heads = [("entry", "Entry", "title", "low"), (None, "", "", "")]
     heads += [(score, short, long, way) for score, short, long, _, way in COLUMNS]
     heads.append(("simulator", "sim.", "uses the simulator", "low"))
+    drawn = '<span class="visually-hidden">MSE, drawn</span>'
     cells = "".join(
         f'<th scope="col"{" aria-sort=ascending" if key == "mse" else ""}>' + (
-            f'<button type="button" data-way="{way}" title="{long}">{short}</button>' if key else short) + "</th>"
+            f'<button type="button" data-way="{way}" title="{long}">{short}</button>' if key else drawn) + "</th>"
         for key, short, long, way in heads)
     rows = []
     for task, group in table.groupby("task", observed=True):

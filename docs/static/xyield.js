@@ -20,7 +20,13 @@
     }
   }
 
-  document.addEventListener("DOMContentLoaded", () => { nameSummaries(); openBoxes(); });
+  function nameSidebar() {
+    const sidebar = document.querySelector(".bd-sidebar-primary");
+    sidebar?.setAttribute("role", "complementary");
+    sidebar?.setAttribute("aria-label", "Site");
+  }
+
+  document.addEventListener("DOMContentLoaded", () => { nameSummaries(); nameSidebar(); openBoxes(); });
   window.addEventListener("load", openBoxes);
   window.addEventListener("resize", openBoxes);
 })();
