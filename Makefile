@@ -1,7 +1,7 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
 .PHONY: help setup data lock audit reproduce search archive verify bench test nightly pytest-test pytest-nightly chapters-test
-.PHONY: chapters-nightly lint docs readme notebooks quotes hooks clean
+.PHONY: chapters-nightly lint docs course readme notebooks quotes hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -81,6 +81,9 @@ lint: setup  ## ruff over notebooks and tests
 
 docs: setup  ## build the site, _docs/html/index.html, from the notebooks as they were run
 	$(THREADS) $(BIN)/python docs/build.py
+
+course: setup  ## copies of the tutorials for students, without answers and hidden tests, in course/
+	$(BIN)/python docs/course.py students course
 
 notebooks: setup  ## run the library notebooks anew, export the modules, write README.md
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-export

@@ -13,6 +13,7 @@ from fastcore.docments import docments
 from site_paths import DOCS, NOTEBOOKS, PARTS, ROOT, SOURCE, library_notebooks, page_of
 
 
+@functools.cache
 def modules() -> list[tuple[str, Path]]:
     "Names of the modules in the order of their notebooks, with the notebook."
     found = []
@@ -23,6 +24,7 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
+@functools.cache
 def public_names() -> dict[str, str]:
     "Public name -> full name, for all modules; a name that two modules have is left out."
     found, twice = {}, set()
@@ -189,11 +191,13 @@ def _exported() -> list[tuple[Path, str]]:
 
 def _in_use(name: str, own: Path) -> tuple[Path, str, str] | None:
     "Lines of the package that use a name for which no cell is a demonstration."
-    tests = [(path, path.read_text()) for path in sorted((ROOT / "tests").glob("test_*.py"))]
-    for path, source in [*sorted(_exported(), key=lambda pair: pair[0] != own), *tests]:
+    others = [*sorted((ROOT / "tests").glob("test_*.py")), ROOT / "Snakefile", ROOT / "Makefile"]
+    elsewhere = [(path, path.read_text()) for path in others]
+    for path, source in [*sorted(_exported(), key=lambda pair: pair[0] != own), *elsewhere]:
         lines = source.splitlines()
         for i, line in enumerate(lines):
-            if re.search(rf"(?<!def )(?<!class )\b{name}\b", line) and not re.match(r"\s*(from|import|#|\")", line):
+            only_named = re.match(r"\s*(from|import|#|\"[^:]*\"$)", line)
+            if re.search(rf"(?<!def )(?<!class )\b{name}\b", line) and not only_named:
                 return path, inspect.cleandoc("\n" + "\n".join(lines[max(0, i - 2) : i + 3])), ""
     return None
 

@@ -37,7 +37,7 @@ def random_formulas(n=300, seed=0):
     formulas = [some(rng.permutation(PALETTE)[: rng.integers(1, 7)].tolist()) for _ in range(n)]
     for i in range(0, n, 5):
         at = rng.integers(len(formulas[i]) + 1)
-        formulas[i] = formulas[i][:at] + rng.choice(list("().x9 M")) + formulas[i][at:]
+        formulas[i] = formulas[i][:at] + rng.choice(list("()-.x9₂– M")) + formulas[i][at:]
     return formulas
 
 
@@ -82,7 +82,8 @@ def read(formula):
 
 def test_formulas_are_read_as_in_python(javascript):
     "What one accepts, the other does, and it means the same."
-    formulas = [*ALLOYS, "(NbTa)0.5Mo0.5", "Mo1 Nb1 Ta1 Ti0.25 W1", "((MoNb)2Ta)3W", *random_formulas()]
+    formulas = [*ALLOYS, "(NbTa)0.5Mo0.5", "Mo1 Nb1 Ta1 Ti0.25 W1", "((MoNb)2Ta)3W", *TYPED, *REFUSED]
+    formulas += random_formulas()
     found = javascript("return FORMULAS.map(f => XY.parse(DATA, f))", FORMULAS=formulas)
     accepted = 0
     for text, answer in zip(formulas, found, strict=True):
@@ -98,6 +99,7 @@ def test_what_people_type_is_read_or_refused_with_a_reason(javascript):
     found = javascript("return FORMULAS.map(f => XY.parse(DATA, f))", FORMULAS=[*TYPED, *REFUSED])
     for (typed, meant), answer in zip(TYPED.items(), found, strict=False):
         np.testing.assert_allclose(answer["composition"], parse_formula(meant), atol=1e-12, err_msg=typed)
+        np.testing.assert_allclose(parse_formula(typed), parse_formula(meant), atol=1e-12, err_msg=typed)
     for text, answer in zip(REFUSED, found[len(TYPED) :], strict=True):
         assert answer.get("error"), text
 

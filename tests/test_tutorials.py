@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-TUTORIALS = sorted((Path(__file__).parents[1] / "nbs" / "tutorials").glob("*.ipynb"))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+TUTORIALS = sorted((ROOT / "nbs" / "tutorials").glob("*.ipynb"))
 ANSWER = re.compile(r"```python\n(.*?)```", re.S)
+EXERCISE = re.compile(r"^\*\*([a-g]\.\d)\*\*( \(checks itself\))?", re.M)
 
 
 def name(notebook):
@@ -36,11 +40,68 @@ def test_tutorial_has_exercises_with_folded_answers_and_is_shown_as_run(path):
     title, _, purpose, *_ = texts[0].splitlines()
     assert title.startswith("# Tutorial ") and purpose.startswith("> ")
     text = "\n".join(texts)
-    assert len(re.findall(r"^\*\*[a-f]\.\d\*\*", text, re.M)) == text.count("<summary>") >= 3
+    assert len(EXERCISE.findall(text)) == text.count("<summary>") >= 3
+    assert "Afterwards you can\n\n- " in text
+    assert re.search(r"^\*\*Time\*\*: \d+ minutes.* \*\*Before it\*\*: ", text, re.M)
     outputs = [o for c in cells if c["cell_type"] == "code" for o in c["outputs"]]
     assert outputs
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
-    assert path.stat().st_size < 2_000_000
+    assert path.stat().st_size < 400_000
+
+
+def test_tutorials_are_taught_in_their_order():
+    "Whatever a tutorial asks to be read before it comes before it."
+    for path in TUTORIALS:
+        text = "\n".join("".join(c["source"]) for c in json.loads(path.read_text())["cells"])
+        needed = re.findall(r"\(([a-g])_\w+\.ipynb\)", re.search(r"\*\*Before it\*\*: (.*)", text)[1])
+        assert all(letter < path.stem[0] for letter in needed), path
+    hours = (ROOT / "docs" / "pages" / "teaching.md").read_text().split("## Copies for students")[0]
+    taught = re.findall(r"tutorials/([a-g])_", hours)
+    assert list(dict.fromkeys(taught)) == sorted(set(taught)) == [path.stem[0] for path in TUTORIALS]
+
+
+def test_copies_of_students_have_no_answers_and_their_checks(tmp_path):
+    from course import HIDDEN, SOLUTION, write_copies
+
+    checked, all_exercises = [], []
+    for path, copy in zip(TUTORIALS, write_copies(tmp_path), strict=True):
+        original, students = (nbformat.read(p, as_version=4) for p in (path, copy))
+        text = "\n".join(cell.source for cell in students.cells)
+        assert not re.search("BEGIN|END|<details>|Answer", text)
+        assert not [cell for cell in students.cells if cell.get("outputs")]
+        answers = [a for c in original.cells for a in ANSWER.findall(c.source)]
+        answers += [m[0] for c in original.cells for pattern in (SOLUTION, HIDDEN) for m in pattern.finditer(c.source)]
+        for line in {line.strip() for answer in answers for line in answer.splitlines() if len(line.strip()) > 40}:
+            given = "\n".join(HIDDEN.sub("", SOLUTION.sub("", c.source.split("<details>")[0])) for c in original.cells)
+            assert line not in text or line in given, line
+        exercises = EXERCISE.findall("\n".join(c.source for c in original.cells if c.cell_type == "markdown"))
+        own = [exercise for exercise, checks in exercises if checks]
+        assert len(own) == sum(bool(HIDDEN.search(c.source)) for c in original.cells) == text.count("(checks itself)")
+        assert text.count("raise NotImplementedError") >= len(own)
+        checked += own
+        all_exercises += exercises
+    assert len(checked) >= 6 and len(all_exercises) >= 2 * 6
+
+
+def test_a_wrong_answer_does_not_pass_and_a_right_one_does(tmp_path):
+    from course import grade, student_copy
+
+    path = next(p for p in TUTORIALS if p.stem.startswith("b_"))
+    copy = student_copy(path)
+    stub = "    # YOUR CODE HERE\n    raise NotImplementedError"
+    cell = next(c for c in copy.cells if c.source.endswith(stub))
+    answers = {
+        "empty": stub,
+        "first term only": "    return 0.5 * (theta_star.detach() * gate(m, epsilon) - t).square().sum()",
+        "right": "    g = gate(m, epsilon)\n    star = theta - rate * g * (theta * g - s)\n"
+                 "    return (star * g - t).square().sum() / 2"}
+    question, found = cell.source, {}
+    for what, answer in answers.items():
+        cell.source = question.replace(stub, answer)
+        (tmp_path / what).mkdir()
+        nbformat.write(copy, tmp_path / what / path.name)
+        found[what] = grade(tmp_path / what / path.name)
+    assert found == {"empty": {"b.3": False}, "first term only": {"b.3": False}, "right": {"b.3": True}}
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=name)

@@ -70,20 +70,34 @@ def as_compositions(
         raise ValueError(f"row {row}: fractions sum to {total[row]:g}; expected 1 (fractions) or 100 (atomic percent)")
     return c / total[:, None]
 
+# %% ../nbs/1_data/01_alloys.ipynb #c0075e01
+_TYPED = str.maketrans("₀₁₂₃₄₅₆₇₈₉‐‑–−", "0123456789----")  # subscripts, and what else looks like a hyphen
+_LEADING = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([A-Z][a-z]?)"  # an amount before its element
+_BETWEEN = r"(?:\s*-\s*|\s*)"
+
+
+def _conventional(formula: str) -> str:
+    "`Mo₂Nb`, `Mo-Nb-Ta` and `50Mo50Nb` as `hea_bench` reads them: amounts behind their elements, no hyphens."
+    text = formula.strip().translate(_TYPED)
+    if re.fullmatch(rf"{_LEADING}(?:{_BETWEEN}{_LEADING})*", text):
+        return re.sub(_LEADING + _BETWEEN, r"\2\1 ", text)
+    return re.sub(r"(?<=[A-Za-z0-9.)])\s*-\s*(?=[A-Z(])", " ", text)
+
 # %% ../nbs/1_data/01_alloys.ipynb #002a7395
 def parse_formula(
-    formula: str,  # "MoNbTaTi", "Mo1 Nb1 Ta1 Ti0.25 W1", "Al0.5HfNbTaTiZr", …; amounts are relative
+    formula: str,  # "MoNbTaTi", "Al0.5HfNbTaTiZr", "(NbTa)0.5Mo0.5", "Mo-Nb-Ta", "Mo₂Nb", "50Mo50Nb"; relative amounts
 ) -> np.ndarray:  # float64 [11], sums to 1
     "Atomic fractions of a chemical formula; raises `ValueError` if it is malformed, repeats or leaves the palette."
     if not isinstance(formula, str) or not formula.strip():
         raise ValueError(f"formula is {formula!r}; expected text such as 'MoNbTaTi' or 'Mo1 Nb1 Ta1 Ti0.25 W1'")
-    if len(formula) > 1000 or not formula.isascii():  # "Mo²" and "Mo２" are not "Mo2" to everyone
+    text = _conventional(formula[:1001])
+    if len(formula) > 1000 or not text.isascii():  # "Mo²" and "Mo２" are not "Mo2" to everyone
         raise ValueError(f"formula {formula[:60]!r} has {len(formula)} characters; expected at most 1000, all ASCII")
-    repeated = [e for e, n in Counter(re.findall("[A-Z][a-z]?", formula)).items() if n > 1]
+    repeated = [e for e, n in Counter(re.findall("[A-Z][a-z]?", text)).items() if n > 1]
     if repeated:
         raise ValueError(f"formula {formula!r} names {', '.join(repeated)} more than once; expected each element once")
     try:
-        amounts = hea_bench.parse_formula(formula)
+        amounts = hea_bench.parse_formula(text)
     except ValueError as error:
         raise ValueError(f"cannot read formula {formula!r}: {error}") from None
     foreign = [e for e in amounts if e not in PALETTE]

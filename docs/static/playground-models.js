@@ -6,22 +6,23 @@ var XYield = (function () {
   const sum = (values) => values.reduce((a, b) => a + b, 0);
 
   // ---------------------------------------------------------------- formulas: the grammar of xyield.alloys (chapter 01)
-  const NUMBER = "(?:[0-9]+\\.?[0-9]*|\\.[0-9]+)", LEADING = `(${NUMBER})([A-Z][a-z]?)`;
+  const LEADING = "([0-9]+(?:\\.[0-9]*)?|\\.[0-9]+)([A-Z][a-z]?)", BETWEEN = "(?:\\s*-\\s*|\\s*)";
 
   // Mo₂Nb, Mo-Nb-Ta and 50Mo50Nb as amounts that follow their elements
   function conventional(text) {
     const plain = text.trim().replace(/[₀-₉]/g, (digit) => "₀₁₂₃₄₅₆₇₈₉".indexOf(digit)).replace(/[‐‑–−]/g, "-");
-    if (new RegExp(`^${LEADING}(?:\\s*-?\\s*${LEADING})*$`).test(plain)) {
-      return plain.replace(new RegExp(`${LEADING}(?:\\s*-?\\s*)`, "g"), "$2$1 ");
+    if (new RegExp(`^${LEADING}(?:${BETWEEN}${LEADING})*$`).test(plain)) {
+      return plain.replace(new RegExp(LEADING + BETWEEN, "g"), "$2$1 ");
     }
     return plain.replace(/([A-Za-z0-9.)])\s*-\s*(?=[A-Z(])/g, "$1 ");
   }
 
   // Amounts of each element of the palette, or what is wrong with the text.
   function amounts(data, text) {
-    const plain = conventional(text), wrong = (error) => ({ error: `${JSON.stringify(text.slice(0, 60))}: ${error}` });
+    const plain = conventional(text.slice(0, 1001)), wrong = (error) => ({ error: `${JSON.stringify(text.slice(0, 60))}: ${error}` });
     if (!plain) return { error: "write a formula such as MoNbTaTi" };
     if (text.length > 1000) return wrong(`${text.length} characters; at most 1000 can be read`);
+    if (/[^\x20-\x7e]/.test(plain)) return wrong("a character that is no letter, digit, parenthesis or hyphen");
     const names = plain.match(/[A-Z][a-z]?/g) || [], foreign = names.filter((e) => !data.palette.includes(e));
     if (foreign.length) return wrong(`${foreign[0]} is not one of the eleven elements`);
     const twice = names.find((e, i) => names.indexOf(e) !== i);
