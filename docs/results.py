@@ -49,12 +49,15 @@ def artefacts() -> list[Path]:
     return sorted([*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")], key=order)
 
 
+COMMANDS = {"speed": "make bench", "reproduction": "make cost"}  # what leaves the artefacts that no experiment does
+
+
 def _provenance(sidecar: Path, content: dict) -> str:
     commit = content.get("commit") or ""
     data = Path(content["artefact"]).name
     parts = [f"profile `{content['profile']}`", f"commit [`{commit[:7]}`]({SETTINGS['git_url']}/commit/{commit[:40]})"]
-    if sidecar.stem == "speed":  # the only one that no experiment leaves
-        parts.append("`make bench`")
+    if sidecar.stem in COMMANDS:  # no experiment leaves it
+        parts.append(f"`{COMMANDS[sidecar.stem]}`")
     else:
         notebook = experiment_of(sidecar)
         parts.append(f"`make {_task(sidecar).part}`")
