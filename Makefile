@@ -1,7 +1,7 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce search archive verify bench test nightly pytest-test pytest-nightly chapters-test
-.PHONY: chapters-nightly lint docs course readme notebooks quotes hooks clean
+.PHONY: help setup data lock audit reproduce search archive cost verify bench test nightly pytest-test pytest-nightly
+.PHONY: chapters-test chapters-nightly lint docs course readme notebooks quotes hooks clean
 
 PYTHON  ?= python3
 profile ?= laptop
@@ -56,6 +56,9 @@ search:  ## search for settings anew, by validation (profile=laptop, cores=2)
 
 archive: setup  ## all that a reproduction left as one file, runs/xyield-PROFILE.zip (profile=laptop)
 	@$(BIN)/xyield archive --profile $(profile)
+
+cost: setup  ## what the last run of each notebook cost: tables/reproduction.md (profile=laptop)
+	@$(BIN)/xyield cost --profile $(profile)
 
 verify: setup  ## what is wrong, missing or stale among the artefacts and in what quotes them (seconds, no training)
 	@$(BIN)/xyield verify

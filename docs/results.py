@@ -53,13 +53,16 @@ def artefacts() -> list[Path]:
     return sorted([*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")], key=order)
 
 
+COMMANDS = {"speed": "make bench", "reproduction": "make cost"}  # what leaves the artefacts that no experiment does
+
+
 def _provenance(sidecar: Path, content: dict) -> str:
     commit = content.get("commit") or ""
     data = Path(content["artefact"]).name
     at = f"[`{commit[:7]}`]({REPOSITORY}/commit/{commit[:40]})" if REPOSITORY else f"`{commit[:7]}`"
     parts = [f"profile `{content['profile']}`", f"commit {at}"]
-    if sidecar.stem == "speed":  # the only one that no experiment leaves
-        parts.append("`make bench`")
+    if sidecar.stem in COMMANDS:  # no experiment leaves it
+        parts.append(f"`{COMMANDS[sidecar.stem]}`")
     else:
         notebook = experiment_of(sidecar)
         parts.append(f"`make {_task(sidecar).part}`")

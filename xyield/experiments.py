@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TYPES', 'ELSEWHERE', 'KEYS', 'PARTS', 'ENDINGS', 'MASTER', 'LIBRARIES', 'code_cells', 'notebook_parameters',
            'check_parameters', 'given_parameters', 'current_parameters', 'read_yaml', 'declaration', 'Task',
-           'read_tasks', 'read_profile', 'lead', 'execute']
+           'read_tasks', 'read_profile', 'lead', 'execute', 'costs', 'cost']
 
 # %% ../nbs/5_workshop/33_experiments.ipynb #955a3dc3
 import ast
@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import sys
 import threading
 import time
@@ -24,11 +25,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 from IPython import get_ipython
 
-from .store import atomic_path, closure, imports, project_root, runs_dir
+from .report import write_table
+from .store import atomic_path, closure, imports, machine, project_root, runs_dir, versions
 
 # %% ../nbs/5_workshop/33_experiments.ipynb #26a00002
 TYPES = {"int": int, "float": (int, float), "str": str, "list": list, "bool": bool, "dict": dict}
@@ -344,15 +347,24 @@ def _engine():
     return ThisProcess
 
 # %% ../nbs/5_workshop/33_experiments.ipynb #1f8d568f
+def _usage() -> dict:
+    "Processor time and peak memory of this process and those that it started, and the machine."
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return {"cpu_seconds": sum(one.ru_utime + one.ru_stime for one in both),
+            "peak_mib": max(one.ru_maxrss for one in both) / 1024, **machine()}
+
+
 def _execute(notebook: Path, executed: Path, parameters: dict):
     "What `execute` does in a process of its own."
     import nbformat
     import papermill
 
     _follow_master()
+    start = time.monotonic()
     papermill.engines.papermill_engines.register("this process", _engine())
     done = papermill.execute_notebook(str(notebook), None, parameters, "this process", kernel_name="python3",
                                       cwd=str(project_root()), progress_bar=False)
+    done.metadata["xyield"] = {"seconds": time.monotonic() - start, **_usage()}
     with atomic_path(executed) as temporary:
         nbformat.write(done, temporary)
 
@@ -371,3 +383,37 @@ def execute(
         os.environ.setdefault(variable, "1")  # notebooks run side by side, with a thread each
     with ProcessPoolExecutor(1, _fork_server()) as process:
         process.submit(_execute, notebook, Path(executed).resolve(), parameters).result()
+
+# %% ../nbs/5_workshop/33_experiments.ipynb #26a00031
+def costs(
+    folder: Path,  # of executed notebooks
+) -> pd.DataFrame:  # notebook, wall_minutes, core_minutes, peak_mib, processor, threads; longest first
+    "What each notebook that was run cost; raises `ValueError` if none was."
+    rows = []
+    for path in sorted(Path(folder).glob("*.ipynb")):
+        said = json.loads(path.read_bytes())["metadata"].get("xyield")
+        if said:
+            rows.append({"notebook": path.stem, "wall_minutes": said["seconds"] / 60,
+                         "core_minutes": said["cpu_seconds"] / 60, "peak_mib": said["peak_mib"],
+                         "processor": said["processor"], "threads": said.get("threads", 1)})
+    if not rows:
+        raise ValueError(f"{folder} has no notebook that says what it cost; expected those of `make reproduce`")
+    return pd.DataFrame(rows).sort_values("wall_minutes", ascending=False, ignore_index=True)
+
+# %% ../nbs/5_workshop/33_experiments.ipynb #26a00032
+def cost(
+    profile: str = "laptop",  # whose run
+) -> Path:  # the CSV
+    "Write tables/reproduction: what the last run of each notebook cost, the machine and the versions."
+    root = project_root()
+    settings = read_profile(root / "profiles" / f"{profile}.yml", root / "nbs" / "experiments")
+    table = costs(runs_dir() / profile / "notebooks")
+    shown = table.assign(**{name: table[name].map("{:.1f}".format) for name in ("wall_minutes", "core_minutes")},
+                         peak_mib=table["peak_mib"].map("{:.0f}".format)).drop(columns=["processor", "threads"])
+    software = ", ".join(f"{k} {v}" for k, v in versions("torch", "numpy", "scikit-learn", "snakemake").items())
+    total = table[["core_minutes", "wall_minutes"]].sum()
+    notes = (f"{len(table)} notebooks, together {total['core_minutes']:.1f} core-minutes; one after the other they "
+             f"would take {total['wall_minutes']:.1f} minutes. {', '.join(table['processor'].unique())}, "
+             f"{os.cpu_count()} cores; {software}.")
+    return write_table(table, root / settings["output"] / "tables" / "reproduction.csv", "What a reproduction costs",
+                       profile, {}, shown, notes)
