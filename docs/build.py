@@ -85,11 +85,11 @@ def reflow():
                     "--no-respect-gitignore", "--line-length", str(COLUMNS), SOURCE], check=True)
 
 
-def subset_icons():
-    "Leave only those icons in the theme's script that the pages, or a script, name: one megabyte and a half less."
-    scripts = HTML / "_static" / "scripts"
-    icons, text = scripts / "fontawesome.js", ""
-    for path in [*HTML.rglob("*.html"), *(HTML / "_static").rglob("*.js")]:
+def lighten():
+    "Leave only those icons in the theme's files that the pages, or a script, name; no comments, no indentation."
+    static, text = HTML / "_static", ""
+    icons = static / "scripts" / "fontawesome.js"
+    for path in [*HTML.rglob("*.html"), *static.rglob("*.js")]:
         if path != icons and "playground-data" not in path.name and "mathjax" not in path.parts:
             text += path.read_text()
     used = set(re.findall(r"fa-([a-z0-9-]+)", text))
@@ -99,7 +99,13 @@ def subset_icons():
         return match[0] if names & used else ""
 
     icons.write_text(ICON.sub(kept, icons.read_text()))
-    for leftover in (HTML / "_static").rglob("*.map"):
+    for sheet in static.rglob("*.css"):
+        css = re.sub(r"/\*.*?\*/", "", sheet.read_text(), flags=re.S)
+        css = re.sub(r"(?:\.fa-[a-z0-9-]+,?)+\{--fa:[^}]*\}", "", css)  # for icons as a font, which are not used
+        sheet.write_text(re.sub(r"\s+", " ", css))
+    for script in static.glob("*.js"):
+        script.write_text(re.sub(r"^[ \t]+|^[ \t]*//.*\n", "", script.read_text(), flags=re.M))
+    for leftover in static.rglob("*.map"):
         leftover.unlink()
 
 
@@ -160,5 +166,5 @@ if __name__ == "__main__":
     prepare()
     failed = build_main(["-q", "-W", "--keep-going", "-j", "2", "-b", "html", "-c", str(DOCS),
                          "-d", str(BUILD / "doctrees"), str(SOURCE), str(HTML)])
-    subset_icons()
+    lighten()
     sys.exit(failed)

@@ -212,6 +212,7 @@ def clean_outputs(outputs: list[dict]) -> list[dict]:
         if html:
             html = re.sub(r'<link\s[^>]*href="https?:[^>]*>', "", "".join(html))
             html = re.sub(r"<th>\s*</th>", "<td></td>", html)  # pandas' corner
+            html = re.sub(r"<img (?![^>]*\balt=)", '<img alt="An animation, drawn by the code above" ', html)
             output = output | {"data": output["data"] | {"text/html": html}}
         kept.append(output)
     return kept
