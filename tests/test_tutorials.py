@@ -36,7 +36,7 @@ def test_tutorial_has_exercises_with_folded_answers_and_is_shown_as_run(path):
     title, _, purpose, *_ = texts[0].splitlines()
     assert title.startswith("# Tutorial ") and purpose.startswith("> ")
     text = "\n".join(texts)
-    assert len(re.findall(r"^\*\*[a-f]\.\d\*\*", text, re.M)) == text.count("<summary>") >= 3
+    assert len(re.findall(r"^\*\*[a-z]\.\d\*\*", text, re.M)) == text.count("<summary>") >= 3
     outputs = [o for c in cells if c["cell_type"] == "code" for o in c["outputs"]]
     assert outputs
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
