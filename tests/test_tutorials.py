@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 TUTORIALS = sorted((ROOT / "nbs" / "tutorials").glob("*.ipynb"))
 ANSWER = re.compile(r"```python\n(.*?)```", re.S)
-EXERCISE = re.compile(r"^\*\*([a-g]\.\d)\*\*( \(checks itself\))?", re.M)
+EXERCISE = re.compile(r"^\*\*([a-h]\.\d)\*\*( \(checks itself\))?", re.M)
 
 
 def name(notebook):
@@ -53,10 +53,10 @@ def test_tutorials_are_taught_in_their_order():
     "Whatever a tutorial asks to be read before it comes before it."
     for path in TUTORIALS:
         text = "\n".join("".join(c["source"]) for c in json.loads(path.read_text())["cells"])
-        needed = re.findall(r"\(([a-g])_\w+\.ipynb\)", re.search(r"\*\*Before it\*\*: (.*)", text)[1])
+        needed = re.findall(r"\(([a-h])_\w+\.ipynb\)", re.search(r"\*\*Before it\*\*: (.*)", text)[1])
         assert all(letter < path.stem[0] for letter in needed), path
     hours = (ROOT / "docs" / "pages" / "teaching.md").read_text().split("## Copies for students")[0]
-    taught = re.findall(r"tutorials/([a-g])_", hours)
+    taught = re.findall(r"tutorials/([a-h])_", hours)
     assert list(dict.fromkeys(taught)) == sorted(set(taught)) == [path.stem[0] for path in TUTORIALS]
 
 
