@@ -1,7 +1,7 @@
 # The order of the work: a rule is a notebook and its parameters. `make reproduce` and `make search` run this; so do
 #     snakemake --cores 2 --config profile=smoke
 #     snakemake --cores 2 --config profile=smoke -- search
-# What the rules are stands in the notebooks (chapter 33): what each leaves, after which others, in which variants.
+# What the rules are stands in the notebooks (chapter 37): what each leaves, after which others, in which variants.
 import os
 import platform
 import sys

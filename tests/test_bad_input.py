@@ -1,4 +1,4 @@
-"""Whatever comes in: a right answer or a ValueError that says what was wrong. Chapter 35 shows examples."""
+"""Whatever comes in: a right answer or a ValueError that says what was wrong. Chapter 41 shows examples."""
 
 import dataclasses
 import re

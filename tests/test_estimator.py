@@ -140,7 +140,7 @@ def test_command_line(model, tmp_path, capsys):
 
 
 def test_the_packages_model_is_what_a_fit_gives_today():
-    with warnings.catch_warnings(action="error"):  # out of date: run chapter 30, as `make notebooks` does, and commit
+    with warnings.catch_warnings(action="error"):  # out of date: run chapter 32, as `make notebooks` does, and commit
         shipped = estimator.shipped_estimator()
     fitted = XYieldEstimator().fit(POINTS, POINTS["yield_strength"], publications(POINTS))
     for name, samples in fitted.samples_.items():
