@@ -210,7 +210,8 @@ def example_lines(full: str) -> list[str]:
     path, code, output = found
     short = [line[:110] for line in output.strip("\n").splitlines()[:8]]
     place = f":doc:`/{page_of(path)}`" if page_of(path) else f"``{path.relative_to(ROOT)}``"
-    lines = ["", f"Example, from {place}:", "", ".. code-block:: python", ""]
+    language = "python" if path.suffix else "text"  # a Makefile
+    lines = ["", f"Example, from {place}:", "", f".. code-block:: {language}", ""]
     lines += [f"   {line}" for line in code.splitlines()]
     if short and not output.startswith("<"):
         lines += ["", ".. code-block:: text", "", *(f"   {line}" for line in short)]
