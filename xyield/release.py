@@ -151,7 +151,7 @@ def parse_shards(
         raise ValueError(f"shards {text!r} overlap in {', '.join(map(str, repeated))}; expected each once")
     return chosen or list(range(n_shards))
 
-# %% ../nbs/4_beyond/31_release.ipynb #b7c02499
+# %% ../nbs/4_beyond/35_release.ipynb #b7c02499
 def _made_as(schema: pa.Schema) -> dict:
     "What all shards of a release have in common; raises `ValueError` for what is no shard."
     try:
