@@ -198,7 +198,7 @@ def _in_use(name: str, own: Path) -> tuple[Path, str, str] | None:
         for i, line in enumerate(lines):
             only_named = re.match(r"\s*(from|import|#|\"[^:]*\"$)", line)
             if re.search(rf"(?<!def )(?<!class )\b{name}\b", line) and not only_named:
-                return path, inspect.cleandoc("\n" + "\n".join(lines[max(0, i - 2) : i + 3])), ""
+                return path, inspect.cleandoc("\n" + "\n".join(lines[i : i + 4])), ""
     return None
 
 
