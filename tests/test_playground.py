@@ -105,9 +105,8 @@ def test_what_people_type_is_read_or_refused_with_a_reason(javascript):
 
 
 def test_models_say_what_they_say_in_python(javascript):
-    from playground import ensemble, networks
+    from playground import ensemble, fitted, networks
 
-    from xyield.estimator import default_estimator
     from xyield.simulator import yield_strength
 
     found = javascript("""
@@ -119,7 +118,7 @@ def test_models_say_what_they_say_in_python(javascript):
                    outputs: KELVIN.map(T => XY.predictAt(DATA, networks, c, T)),
                    band: KELVIN.map(T => XY.band(DATA, XY.predictAt(DATA, networks, c, T))) };
         });""", ALLOYS=ALLOYS, KELVIN=KELVIN)
-    kelvin, model, constant = np.array(KELVIN), default_estimator(), networks()[1]["constant_gpa"]
+    kelvin, model, constant = np.array(KELVIN), fitted(), networks()[1]["constant_gpa"]
     for text, answer in zip(ALLOYS, found, strict=True):
         composition = parse_formula(text)
         for preset, simulated in zip(("table4", "atlas"), answer["simulated"], strict=True):

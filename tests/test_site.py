@@ -21,6 +21,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
 HTML = ROOT / "_docs" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGES = ["index", "claims", "leaderboard", "chapters/10_bilevel", "tutorials/b_bilevel_by_hand", "api/training",
@@ -301,13 +302,15 @@ def test_sliders_move_the_numbers_and_the_address(playground):
     assert page.locator('[data-part="points"] a[href^="https://doi.org/10."]').count() > 3
 
 
-def test_our_model_says_what_the_command_line_says(playground):
-    from xyield.estimator import predict
+def test_our_model_says_what_it_says_in_python(playground):
+    from playground import fitted
 
     page = playground("#CrFeWZr&at=300")
-    strength, low, high = predict("CrFeWZr", "300").splitlines()[-1].split()[2:]
+    asked = pd.DataFrame({"formula": ["CrFeWZr"], "temperature": [300.0]})
+    strength, std = (value.item() for value in fitted().predict(asked, return_std=True))
+    low, high = max(strength - 1.96 * std, 0), strength + 1.96 * std
     shown = page.locator('tr [data-value="ours"]').inner_text()
-    assert shown == f"{float(strength):.2f} ({float(low):.2f}–{float(high):.2f})"
+    assert shown == f"{strength:.2f} ({low:.2f}–{high:.2f})"
     assert "no alloy with Fe" in part(page, "warnings").inner_text()
 
 

@@ -104,7 +104,7 @@ var XYield = (function () {
     });
   }
 
-  // ---------------------------------------------------------------- our model (chapters 27 and 29)
+  // ---------------------------------------------------------------- our model (chapters 27 and 29: SofteningGP)
   function descriptors(data, c) {
     const t = data.tables, table = data.elements.table4, volume = mean(table.map((e) => e[0]), c);
     const modulus = mean(table.map((e) => Math.sqrt(e[3] * (e[1] - e[2]) / 2)), c);
