@@ -109,6 +109,13 @@ def lighten():
         leftover.unlink()
 
 
+def mend_sources():
+    "Take viewcode's ways back out of the pages of sources: they name the module that imports a thing."
+    for path in (HTML / "_modules").rglob("*.html"):
+        text = re.sub(r'<a class="viewcode-back"[^>]*>\[docs\]</a>', "", path.read_text())
+        path.write_text(text.replace('<li><a href="builtins.html">builtins</a></li>', ""))
+
+
 def fill(text: str, values: dict) -> str:
     for name, value in values.items():
         text = text.replace(f"%{name}%", value)
@@ -167,4 +174,5 @@ if __name__ == "__main__":
     failed = build_main(["-q", "-W", "--keep-going", "-j", "2", "-b", "html", "-c", str(DOCS),
                          "-d", str(BUILD / "doctrees"), str(SOURCE), str(HTML)])
     lighten()
+    mend_sources()
     sys.exit(failed)
