@@ -64,7 +64,7 @@ def test_saved_model_is_the_same(model, tmp_path):
         (POINTS, -POINTS["yield_strength"], "expected GPa between 0 and 10"),
         (POINTS, POINTS["yield_strength"].astype(str), "expected a number"),
         (POINTS.astype({"Mo": str}), POINTS["yield_strength"], "fraction of Mo is '0.*'; expected a number"),
-        (POINTS.assign(formula="AlW"), POINTS["yield_strength"], "formula is 'AlW'"),
+        (POINTS.assign(formula="AlW"), POINTS["yield_strength"], "formula is 'AlW' where the fractions say"),
     ],
 )
 def test_what_is_no_alloy_is_refused(X, y, message):

@@ -23,9 +23,10 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from .alloys import PALETTE, alloy_system, as_inputs, to_formula
-from .experts import CHUNK, WIDENING, TwoExperts, _together, checked_inputs
+from .experts import CHUNK, WIDENING, TwoExperts, _together
 from .measurements import measurements
 from .phases import laboratory_share, published_tests, second_phase_risk
+from .softening import checked_inputs
 from xyield.store import (
     Damaged,
     arithmetic,

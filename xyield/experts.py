@@ -4,12 +4,10 @@
 
 # %% auto #0
 __all__ = ['ELEMENT_SCALES', 'EXPERTS', 'CHUNK', 'WIDENING', 'FORMAT', 'Expert', 'Features', 'features', 'as_features',
-           'covariance', 'variance', 'log_likelihood', 'weight', 'Opinion', 'mixture', 'checked_inputs', 'TwoExperts',
-           'learned_widening']
+           'covariance', 'variance', 'log_likelihood', 'weight', 'Opinion', 'mixture', 'TwoExperts', 'learned_widening']
 
 # %% ../nbs/4_beyond/30_experts.ipynb #df62dc24
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +24,16 @@ from .alloys import PALETTE, alloy_system, as_inputs, as_numbers, as_yield_stren
 from .checks import check_count
 from .descriptors import DESCRIPTORS
 from .kernel import _compile, _exp
-from .softening import RELEVANCE, SCALES, Scale, _factors, alloy_inputs, slice_samples
-from .store import Damaged, load_record, save_record
+from xyield.softening import (
+    RELEVANCE,
+    SCALES,
+    Saved,
+    Scale,
+    _factors,
+    alloy_inputs,
+    checked_inputs,
+    slice_samples,
+)
 
 # %% ../nbs/4_beyond/30_experts.ipynb #164dc86a
 ELEMENT_SCALES = {name: SCALES[name] for name in ("constant", "thermal", "simulator", "power")} | {
@@ -182,20 +188,7 @@ def mixture(
     return Opinion(mean, chemistry, scales + q * (1 - q) * (a.mean - b.mean) ** 2, noise), q
 
 # %% ../nbs/4_beyond/30_experts.ipynb #4d65ab1d
-def checked_inputs(X) -> np.ndarray:  # float64 [n, 12]
-    "As `as_inputs`; raises `ValueError` also where a frame's formulas and fractions are different alloys."
-    found = as_inputs(X)
-    if hasattr(X, "columns") and {"formula", *PALETTE} <= set(map(str, X.columns)):
-        named = as_inputs(X[["formula", "temperature"]])
-        off = np.abs(named - found).max(1) > 1e-3
-        if off.any():
-            row = int(off.argmax())
-            raise ValueError(f"row {row}: formula is {X['formula'].iloc[row]!r} but the fractions are "
-                             f"{alloy_system(found[row, :-1])}; expected the same alloy, or one of the two")
-    return found
-
-
-class TwoExperts(RegressorMixin, BaseEstimator):
+class TwoExperts(Saved, RegressorMixin, BaseEstimator):
     """Yield strength (GPa) of alloys: a mixture of two Gaussian processes, by descriptors and by elements.
 
     `X` is a frame with `temperature` (K) and `formula` (or a column of fractions for each element), or an array
@@ -364,21 +357,15 @@ FORMAT = "xyield TwoExperts 1"
 def as_record(self: TwoExperts) -> dict:
     "All that a fitted model is, for `save_record`."
     check_is_fitted(self)
-    parameters = {k: list(v) if k == "without" else int(v) for k, v in self.get_params().items()}
     columns = list(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None
-    return {"format": FORMAT, "parameters": parameters, "columns": columns, "X": self.X_, "y": self.y_,
+    return {"format": FORMAT, "parameters": self._parameters(), "columns": columns, "X": self.X_, "y": self.y_,
             "samples": self.samples_, "widening": float(self.widening_)}
 
 
 @patch(cls_method=True)
 def from_record(cls: TwoExperts, record: dict) -> TwoExperts:
     "The model that `as_record` was called on; raises `ValueError` if the record is not one."
-    if record.get("format") != FORMAT:
-        raise ValueError(f"its format is {record.get('format')!r}; expected {FORMAT!r}")
-    parameters, known = record.get("parameters"), cls().get_params()
-    if not isinstance(parameters, dict) or parameters.keys() != known.keys():
-        raise ValueError(f"its parameters are {parameters}; expected values of {', '.join(known)}")
-    model = cls(**parameters | {"without": tuple(parameters["without"])})
+    model = cls._unfitted(record, FORMAT)
     model._check()
     model.X_, model.y_ = as_inputs(as_numbers(record["X"], "its X")), as_yield_strengths(record["y"])
     model.samples_ = {name: as_numbers(record["samples"][name], "its samples")
@@ -391,20 +378,3 @@ def from_record(cls: TwoExperts, record: dict) -> TwoExperts:
         model.feature_names_in_ = np.array(record["columns"], dtype=object)
     model.n_features_in_ = len(record["columns"] or model.X_.T)
     return model
-
-# %% ../nbs/4_beyond/30_experts.ipynb #bc0ea4a6
-@patch
-def save(self: TwoExperts, path: str | Path) -> Path:
-    "Write a fitted model to `path`, atomically."
-    return save_record(Path(path), self.as_record())
-
-
-@patch(cls_method=True)
-def load(cls: TwoExperts, path: str | Path) -> TwoExperts:
-    "The model that `save` wrote; raises `FileNotFoundError`, or `ValueError` if the file is damaged or something else."
-    try:
-        return cls.from_record(load_record(Path(path)))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no estimator at {path}") from None
-    except (Damaged, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no estimator that can be used: {error}") from None

@@ -23,12 +23,12 @@ from xyield.experts import (
     TwoExperts,
     _factor,
     as_features,
-    checked_inputs,
     covariance,
     features,
     mixture,
     weight,
 )
+from .softening import checked_inputs
 
 # %% ../nbs/4_beyond/33_explanation.ipynb #08f8979c
 def _only_simulator(f: Features) -> Features:

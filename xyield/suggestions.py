@@ -23,9 +23,10 @@ from threadpoolctl import threadpool_limits
 from .alloys import PALETTE, as_inputs, as_temperatures, as_yield_strengths, to_formula
 from .checks import check_count
 from .estimator import XYieldEstimator, default_estimator
-from .experts import EXPERTS, TwoExperts, _factor, as_features, checked_inputs, covariance, features, weight
+from .experts import EXPERTS, TwoExperts, _factor, as_features, covariance, features, weight
 from .kernel import kelvin_per_ev, strengths, tables
 from .simulator import TAYLOR_FACTOR
+from .softening import checked_inputs
 from .space import DesignSpace
 from .store import atomic_path
 
