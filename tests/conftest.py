@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from xyield.benchmark import leaderboard
 from xyield.store import project_root
 
 
@@ -15,3 +17,9 @@ def runs(tmp_path, monkeypatch) -> Path:
     "An empty store for runs and checkpoints."
     monkeypatch.setenv("XYIELD_RUNS", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def board(root) -> pd.DataFrame:
+    "The committed entries, read, checked and scored; a matter of half a minute."
+    return leaderboard(root / "leaderboard")

@@ -250,13 +250,12 @@ def test_the_schema_is_that_of_the_entries():
     assert json.loads((BOARD / "schema.json").read_text()) == json.loads(json.dumps(entry_schema()))
 
 
-def test_there_are_entries_and_all_of_them_are_right():
-    table = leaderboard(BOARD)
-    assert set(table["name"]) == {path.stem for path in ENTRIES} and len(ENTRIES) > 5
-    assert set(table["kind"]) <= set(KINDS) and set(table["task"]) == set(QUESTIONS)
-    orphans = {p.name for p in (BOARD / "predictions").iterdir()} - set(table["predictions"])
+def test_there_are_entries_and_all_of_them_are_right(board):
+    assert set(board["name"]) == {path.stem for path in ENTRIES} and len(ENTRIES) > 5
+    assert set(board["kind"]) <= set(KINDS) and set(board["task"]) == set(QUESTIONS)
+    orphans = {p.name for p in (BOARD / "predictions").iterdir()} - set(board["predictions"])
     assert not orphans
-    for code in table["code"].unique():
+    for code in board["code"].unique():
         assert "://" in code or (ROOT / code).is_file()
 
 
@@ -272,9 +271,9 @@ def test_committed_baselines_are_what_they_say():
     assert np.mean((simulated["mean"] - TRUTH[simulated["point"]]) ** 2) == pytest.approx(0.148, abs=1e-3)
 
 
-def test_the_table_has_the_scores_of_the_entries():
-    committed, table = pd.read_csv(ROOT / "tables" / "leaderboard.csv"), leaderboard(BOARD)
-    both = table.merge(committed, on=["task", "name"], suffixes=("", "_committed"))
+def test_the_table_has_the_scores_of_the_entries(board):
+    committed = pd.read_csv(ROOT / "tables" / "leaderboard.csv")
+    both = board.merge(committed, on=["task", "name"], suffixes=("", "_committed"))
     assert len(both) == len(committed)
     for name in ("mse", "spearman", "crps", "mse_minus"):
         np.testing.assert_allclose(both[name], both[f"{name}_committed"], rtol=1e-6, atol=1e-9)

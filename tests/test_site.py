@@ -354,14 +354,11 @@ def test_playground_is_taken_along(playground, tmp_path):
     assert pixels.shape[:2] == (840, 1440) and len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 50
 
 
-def test_leaderboard_shows_the_scores_of_the_predictions(site):
-    from xyield.benchmark import leaderboard
-
-    table = leaderboard(ROOT / "leaderboard")
+def test_leaderboard_shows_the_scores_of_the_predictions(site, board):
     rows = BeautifulSoup((site / "leaderboard.html").read_text(), "html.parser").select("#leaderboard tbody tr")
-    assert len(rows) == len(table)
+    assert len(rows) == len(board)
     shown = {(row["data-task"], row.th["data-value"]): float(row.select("td")[1]["data-value"]) for row in rows}
-    for row in table.itertuples():
+    for row in board.itertuples():
         assert shown[row.task, row.title.lower()] == pytest.approx(row.mse, rel=1e-4)
 
 
