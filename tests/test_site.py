@@ -439,3 +439,15 @@ def test_axe_finds_nothing(site, browser, scheme):
         found |= {f"{name}: {v['id']}": v["nodes"][0]["html"][:200] for v in violations}
         page.close()
     assert not found
+
+
+def test_all_chapters_are_on_one_page_to_print(site):
+    made = subprocess.run([sys.executable, "-c", "import printed; assert printed.write_page()"], cwd=ROOT / "docs",
+                          capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-2000:]
+    page = HTML.parent / "print" / "print.html"
+    tree = BeautifulSoup(page.read_text(), "html.parser")
+    headings = " ".join(h.get_text() for h in tree.select("h2"))
+    assert all(path.stem[:2] + " " in headings for path in (ROOT / "nbs").glob("[0-9]_*/*.ipynb"))
+    assert len(tree.select("article img")) > 40
+    assert not [src for src in addresses(tree, "article img[src]") if not (page.parent / src).is_file()]
