@@ -586,6 +586,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                           'xyield/protocol.py'),
                                  'xyield.protocol.alloy_box': ('3_evaluation/protocol.html#alloy_box', 'xyield/protocol.py'),
                                  'xyield.protocol.chain_of': ('3_evaluation/protocol.html#chain_of', 'xyield/protocol.py'),
+                                 'xyield.protocol.fresh_splits': ('3_evaluation/protocol.html#fresh_splits', 'xyield/protocol.py'),
+                                 'xyield.protocol.frozen': ('3_evaluation/protocol.html#frozen', 'xyield/protocol.py'),
                                  'xyield.protocol.judged': ('3_evaluation/protocol.html#judged', 'xyield/protocol.py'),
                                  'xyield.protocol.positions': ('3_evaluation/protocol.html#positions', 'xyield/protocol.py'),
                                  'xyield.protocol.search': ('3_evaluation/protocol.html#search', 'xyield/protocol.py'),

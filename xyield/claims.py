@@ -220,7 +220,7 @@ def verdict(
     return "partly" if "holds" in found else "refuted" if "fails" in found else "not testable here"
 
 # %% ../nbs/3_evaluation/22_claims.ipynb #007c90b8
-KINDS = ("tests", "testbed", "printed")  # our tables decide; the image testbed and the paper's own stand beside them
+KINDS = ("tests", "fresh", "testbed", "printed")  # the paper's protocol decides; what else was asked stands beside it
 
 
 @functools.cache
@@ -229,7 +229,7 @@ def _yaml(name):
     return yaml.safe_load(text)
 
 
-def read_claims() -> list[dict]:  # id, place, quote, asks, needs, tests, testbed, printed; findings have no quote
+def read_claims() -> list[dict]:  # id, place, quote, asks, needs, and what is in `KINDS`; findings have no quote
     "The paper's claims and this edition's findings, as data; raises `ValueError` for an id that is there twice."
     said = _yaml("claims.yml")
     claims = said["claims"] + [finding | {"place": "this edition"} for finding in said["findings"]]
@@ -286,14 +286,14 @@ def ledger(
     tables: Tables,
     claims: list[dict] | None = None,  # `read_claims()` if not given
     strict: bool = True,  # False: what has no rows, as in a reproduction on a tiny scale, is open instead of an error
-) -> pd.DataFrame:  # a row for each part: claim, verdict, testbed, printed, place, …, kind, part, table, value, ci95, …
+) -> pd.DataFrame:  # a row for each part: claim, verdict, fresh, testbed, printed, place, …, kind, part, value, ci95, …
     "Every claim with its verdict and numbers; raises `ValueError` that names the claim and what is missing."
     rows = []
     for claim in read_claims() if claims is None else claims:
         found = [row for kind in KINDS for row in _rows(tables, claim, kind, strict)]
         verdicts = {kind: verdict([r["outcome"] for r in found if r["kind"] == kind]) for kind in KINDS}
         head = {"claim": claim["id"], "verdict": verdicts["tests"]}
-        head |= {kind: verdicts[kind] if kind in claim else "" for kind in ("testbed", "printed")}
+        head |= {kind: verdicts[kind] if kind in claim else "" for kind in KINDS[1:]}
         head |= {key: claim.get(key, "") for key in ("place", "quote", "asks", "needs")}
         names = [(row["kind"], row["part"]) for row in found]
         if len(set(names)) < len(names):

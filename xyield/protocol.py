@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['N_ALLOYS', 'WARM', 'HOT', 'STRONGEST', 'OFFSET', 'ERROR', 'REACH', 'REACH_KELVIN', 'NOISE', 'WEAKEST', 'WHOLE',
-           'CELLS', 'METHODS', 'SHRINKAGE', 'FIRST', 'SECOND', 'ZOOM', 'MOST_SIDES', 'stand_in_alloys',
-           'stand_in_strengths', 'StandIns', 'Box', 'values_at', 'Cell', 'alloy_box', 'settings_of', 'chain_of',
-           'positions', 'search', 'judged']
+           'CELLS', 'METHODS', 'SHRINKAGE', 'FIRST', 'SECOND', 'ZOOM', 'MOST_SIDES', 'FROZEN', 'FRESH',
+           'stand_in_alloys', 'stand_in_strengths', 'StandIns', 'Box', 'values_at', 'Cell', 'alloy_box', 'settings_of',
+           'chain_of', 'positions', 'search', 'judged', 'frozen', 'fresh_splits']
 
 # %% ../nbs/3_evaluation/21_protocol.ipynb #ad10ac73
 import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ from .methods import Settings, alternation, bi_rpt, hand_tune, no_pretraining, p
 from .runs import ALLOY_SETTINGS, run
 from .simulator import yield_strength
 from .space import DesignSpace
-from .splits import CrossValidation, FewShot
+from .splits import BENCHMARK, CrossValidation, FewShot, Splits
 from .statistics import interval
 from .training import Chain, Hardware
 
@@ -251,3 +253,25 @@ def judged(
     (mean, ci95), n_failed = interval(rows["last"]), int(rows["failed"].notna().sum())
     zeros = [found.get("sparsity.weights.total", np.nan) for found in rows["at_end"]]
     return {"mean": np.nan if n_failed else mean, "ci95": ci95, "n_failed": n_failed, "sparsity": float(np.mean(zeros))}
+
+# %% ../nbs/3_evaluation/21_protocol.ipynb #e3ecc38f
+FROZEN = Path(str(files("xyield"))) / "settings.csv"
+
+
+def frozen(
+    cell: str,  # of `CELLS`
+    method: str,  # of `METHODS`
+) -> dict[str, float]:  # as from `values_at`
+    "The settings that the search chose; raises `ValueError` for what was not searched."
+    table = pd.read_csv(FROZEN).set_index(["cell", "method"])
+    if (cell, method) not in table.index:
+        raise ValueError(f"no settings for {method!r} in {cell!r}; expected of {sorted(set(table.index))}")
+    return table.loc[(cell, method), [*CELLS[cell].box.sides(method)]].to_dict()
+
+
+FRESH = {"10": "few_shot_23", "5": "few_shot_11", "folds": "ten_folds"}  # end of a cell's name -> its benchmark task
+
+
+def fresh_splits(cell: str) -> Splits:
+    "The splits of the benchmark that a cell is tested on."
+    return BENCHMARK[FRESH[cell.split("_")[1]]]
