@@ -52,7 +52,7 @@ reproduce search: setup
 		--config profile=$(profile) -- $(subst reproduce,all,$@)
 
 reproduce:  ## regenerate tables/ and figures/ (profile=laptop, cores=2; archive=FILE: from stored results)
-search:  ## search for settings anew, by validation (profile=laptop, cores=2)
+search:  ## search for settings anew, and test cleanly what was found: hours (profile=laptop, cores=2)
 
 archive: setup  ## all that a reproduction left as one file, runs/xyield-PROFILE.zip (profile=laptop)
 	@$(BIN)/xyield archive --profile $(profile)

@@ -36,9 +36,10 @@ def committed() -> pd.DataFrame:
 
 
 def _resting_on(sidecar: Path) -> pd.DataFrame:
-    "A row for each claim that a table or figure decides."
+    "A row for each claim that a table or figure decides, or answers cleanly: then the verdict is that answer."
     table = committed()
-    ours = table[table["kind"] == "tests"]
+    ours = table[table["kind"].isin(["tests", "fresh"])]
+    ours = ours.assign(verdict=ours["fresh"].where(ours["kind"] == "fresh", ours["verdict"]))
     name = sidecar.stem if sidecar.parent.name == "tables" else f"{sidecar.parent.name}/{sidecar.stem}"
     return ours[ours["table"] == name].drop_duplicates("claim")
 
