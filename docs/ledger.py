@@ -18,9 +18,10 @@ KINDS = {"fresh": "Tested cleanly: settings that were frozen before, on fresh sp
          "testbed": "On the image testbed, where Fashion pairs stand for ImageNet and CUB-200",
          "printed": "In the numbers that the paper prints"}
 SHORT = 6  # numbers that are shown without a click
-WORDS = METHODS | {"best": "best epoch", "last": "last epoch", "0.1": "10 % of the points", "0.05": "5 %",
-                   "clean_regression_10": "strength, 23 points", "clean_regression_5": "strength, 11 points",
-                   "clean_classification_10": "class, 23 points", "clean_classification_5": "class, 11 points"}  # of parts
+WORDS = METHODS | {  # of parts
+    "best": "best epoch", "last": "last epoch", "0.1": "10 % of the points", "0.05": "5 %",
+    "clean_regression_10": "strength, 23 points", "clean_regression_5": "strength, 11 points",
+    "clean_classification_10": "class, 23 points", "clean_classification_5": "class, 11 points"}
 
 
 def badge(verdict: str, before: str = "") -> str:
