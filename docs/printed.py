@@ -13,7 +13,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 def write_page() -> bool:
-    "One page, `_docs/print/print.html`; true if Sphinx had nothing to say."
+    "One page, `_docs/print/print.html`; true if Sphinx could build it."
     chapters = "\n".join(page_of(path) for path in library_notebooks())
     page = SOURCE / "print.md"
     page.write_text(f"# xyield: the chapters\n\n```{{toctree}}\n:maxdepth: 1\n\n{chapters}\n```\n")

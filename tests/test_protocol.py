@@ -44,7 +44,7 @@ def test_settings_were_frozen_before_the_clean_table_was_made(root, cell):
     pd.testing.assert_frame_equal(then.reset_index(drop=True), today.reset_index(drop=True))
 
 
-def test_no_other_experiment_uses_the_seeds_of_the_clean_splits(root):
+def test_no_list_of_seeds_reaches_into_the_clean_splits(root):
     fresh = {seed for cell in CLEAN if fresh_splits(cell).per_round == 1 for seed in fresh_splits(cell).seeds}
     assert min(fresh) == 1000
     for sidecar in (root / "tables").glob("*.json"):
