@@ -432,7 +432,7 @@ def test_axe_finds_nothing(site, browser, scheme):
 
     found = {}
     for name in TYPES:
-        page = browser.new_page(color_scheme=scheme)
+        page = browser.new_page(color_scheme=scheme, reduced_motion="reduce")  # else a colour may be seen as it changes
         page.goto((site / f"{name}.html").as_uri())
         page.wait_for_load_state("load")
         violations = Axe().run(page).response["violations"]
