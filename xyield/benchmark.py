@@ -11,6 +11,7 @@ __all__ = ['N_SIMULATED', 'MAY_SEE', 'QUESTIONS', 'VERSION', 'SHARED', 'CHECKSUM
 
 # %% ../nbs/3_evaluation/24_benchmark.ipynb #0d72377b
 import datetime
+import functools
 import json
 import re
 import warnings
@@ -148,28 +149,35 @@ def check_predictions(
     twice = table.duplicated(key)
     if twice.any():
         raise ValueError(f"row {twice.idxmax()} is a duplicate: {_name(table[key].iloc[twice.idxmax()])} was there")
-    asked = load_splits().query("part == 'test'").drop(columns="part")
-    asked = asked[asked["task"].isin(table["task"])]
-    both = asked.merge(table, how="outer", on=key, indicator="_side")
-    _check_complete(both, table, key)
-    return asked.merge(table, on=key)
+    entered = set(table["task"])
+    asked = pd.concat([points for task, points in _tested().items() if task in entered])
+    found = asked.merge(table, on=key)
+    if not len(found) == len(asked) == len(table):
+        _say_what_differs(asked.merge(table, how="outer", on=key, indicator="_side"), table, key)
+    return found
 
 # %% ../nbs/3_evaluation/24_benchmark.ipynb #253c6f06
 def _name(row) -> str:
     return f"{row['task']}, split {row['split']}, point {row['point']}"
 
 
-def _check_complete(both, table, key):
-    "Raise unless what was asked and what was answered are the same points."
+@functools.cache
+def _tested() -> dict[str, pd.DataFrame]:  # task -> columns task, split, point
+    "The test points of the benchmark, read once."
+    table = load_splits().query("part == 'test'").drop(columns="part")
+    return dict(list(table.groupby("task", sort=False)))
+
+
+def _say_what_differs(both, table, key):
+    "Raise `ValueError`: what was asked and what was answered are not the same points."
     missing, strange = both[both["_side"] == "left_only"], both[both["_side"] == "right_only"]
     if len(strange):
         row = table[key].merge(strange[key].iloc[:1], how="left", on=key, indicator=True)["_merge"].eq("both").idxmax()
         raise ValueError(f"row {row}: {_name(strange.iloc[0])} is not tested (and {len(strange) - 1} more); expected "
                          f"the test points of {VERSION}")
-    if len(missing):
-        raise ValueError(f"{len(missing)} of {len(both)} points are missing, the first is {_name(missing.iloc[0])}; "
-                         "expected all test points of each task that is entered. A failed split is predicted by the "
-                         "mean of its training strengths")
+    raise ValueError(f"{len(missing)} of {len(both)} points are missing, the first is {_name(missing.iloc[0])}; "
+                     "expected all test points of each task that is entered. A failed split is predicted by the "
+                     "mean of its training strengths")
 
 # %% ../nbs/3_evaluation/24_benchmark.ipynb #f89e8bc5
 READERS = {".csv": pd.read_csv, ".csv.gz": pd.read_csv, ".parquet": pd.read_parquet}
@@ -262,8 +270,9 @@ def _task_scores(group: pd.DataFrame, task: str) -> dict:
     return row
 
 # %% ../nbs/3_evaluation/24_benchmark.ipynb #b3650d95
-def _with_measured(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(measured=measurements()["yield_strength"].to_numpy()[table["point"]])
+@functools.cache
+def _strengths() -> np.ndarray:  # GPa, one a point
+    return measurements()["yield_strength"].to_numpy()
 
 
 DIFFERENCES = ["mse_minus", "mse_minus_ci95", "crps_minus", "crps_minus_ci95"]
@@ -276,16 +285,20 @@ def score(
     reference: pd.DataFrame | None = None,  # others' predictions, to be compared with
 ) -> pd.DataFrame:  # a row a task: `SCORES`, with `…_ci95` for means over points; NaN for what needs a std
     "The scores of predictions; with a reference also paired differences `mse_minus`, `crps_minus`: below 0 is better."
-    table = _with_measured(check_predictions(predictions))
-    rows = [_task_scores(group, task) for task, group in table.groupby("task", sort=False)]
-    found = pd.DataFrame(rows)
+    return _score(check_predictions(predictions), None if reference is None else check_predictions(reference))
+
+
+def _score(table: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
+    "`score` of what was checked."
+    table = table.assign(measured=_strengths()[table["point"]])
+    found = pd.DataFrame([_task_scores(group, task) for task, group in table.groupby("task", sort=False)])
     found = found.reindex(columns=[*found.columns, *(s for s in SCORES if s not in found)])
     return found if reference is None else found.merge(_differences(table, reference), on="task", how="left")
 
 # %% ../nbs/3_evaluation/24_benchmark.ipynb #a5828846
 def _differences(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     "Paired differences on the same points, for each task that both have entered."
-    both = table.merge(check_predictions(reference), on=["task", "split", "point"], suffixes=("", "_other"))
+    both = table.merge(reference, on=["task", "split", "point"], suffixes=("", "_other"))
     rows = []
     for task, group in both.groupby("task", sort=False):
         pair = [(group["mean"], group.get("std")), (group["mean_other"], group.get("std_other"))]
@@ -521,7 +534,7 @@ def leaderboard(
     parts = []
     for name, (entry, predictions) in found.items():
         said = entry.model_dump() | {"authors": ", ".join(entry.authors), "n_failed": len(entry.failed)}
-        scores = score(predictions, other)
+        scores = _score(predictions, other)
         parts.append(scores.assign(name=name, **{k: v for k, v in said.items() if k != "failed"}))
     table = pd.concat(parts, ignore_index=True)
     table = table.reindex(columns=[*table.columns, *(c for c in DIFFERENCES if c not in table)])
