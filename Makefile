@@ -74,7 +74,7 @@ test:  ## lint, pytest and the tests within the notebooks
 nightly:  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
 
 pytest-test pytest-nightly:
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter %nightly,$@),-m 'slow or not slow')
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(cores) --dist loadgroup --no-loadscope-reorder $(if $(filter %nightly,$@),-m 'slow or not slow')
 
 chapters-test chapters-nightly:
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 1 --do-print --timing --skip-folder-re '^([_.]|experiments$(if $(filter %test,$@),|tutorials))'

@@ -5,6 +5,19 @@ import pytest
 
 from xyield.store import project_root
 
+# pytest's workers share the files: a file's tests stay together, and so do those that run Snakemake in this checkout.
+# What takes longest begins first; all others follow as they are found
+TOGETHER = dict.fromkeys(["test_reproduction", "test_killed", "test_cluster", "test_full_disk"], "snakemake")
+FIRST = ["snakemake", "test_site", "test_tutorials", "test_storage", "test_benchmark"]
+
+
+def pytest_collection_modifyitems(items):
+    groups = [TOGETHER.get(item.path.stem, item.path.stem) for item in items]
+    for item, group in zip(items, groups, strict=True):
+        item.add_marker(pytest.mark.xdist_group(group))
+    ranks = [FIRST.index(group) if group in FIRST else len(FIRST) for group in groups]
+    items[:] = [items[i] for i in sorted(range(len(items)), key=ranks.__getitem__)]
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:
