@@ -96,6 +96,14 @@ def test_seeds_share_a_pretrained_network_or_have_their_own(runs):
         assert len({tuple(w.flatten().tolist()) for w in state}) == n
 
 
+def test_no_stack_trains_a_network_that_another_has_pretrained(runs):
+    world, chain = dataclasses.replace(WORLD, n_pretrained=3), pretrain_transfer(BRIEF)
+    run(chain, world, [0, 1, 2])
+    before = set(runs.rglob("networks/*.safetensors"))
+    run(chain, world, [4])  # starts from one of the three
+    assert len(set(runs.rglob("networks/*.safetensors")) - before) == 1
+
+
 def test_folds_of_two_sizes(runs):
     rows = run(METHODS["none"], dataclasses.replace(WORLD, protocol=CrossValidation()), [0, 9])
     assert rows["n_train"].tolist() == [214, 215]

@@ -120,6 +120,10 @@ class World(ABC):
         "For each seed, that of the network pretrained on the source which it starts from."
         return seeds
 
+    def pretrained_together(self, seeds: list[int]) -> list[int]:
+        "The seeds of all networks that are pretrained in one stack with those that `seeds` start from."
+        return list(dict.fromkeys(self.pretrained_seeds(seeds)))
+
     def determines(self, domains: set[str]) -> dict:
         """What of this world determines a network that has seen `domains` only, and what is said of it in `evaluate`.
 
@@ -457,11 +461,12 @@ def load_network(
     network = world.network(seeds)
     if not chain:
         return network, {}
-    before = world.pretrained_seeds(seeds) if _source_only(chain) else seeds
-    together = sorted(set(before)) if before != seeds else seeds
+    before = together = seeds
+    if _source_only(chain):
+        before, together = world.pretrained_seeds(seeds), world.pretrained_together(seeds)
     found, positions = trained(chain, world, together, hardware), [together.index(seed) for seed in before]
     state = _tensors(found["network"])
-    network.load_state_dict(state if before == seeds else take(state, len(together), positions))
+    network.load_state_dict(state if before == together else take(state, len(together), positions))
     failed = {str(k): found["failed"][str(i)] for k, i in enumerate(positions) if str(i) in found["failed"]}
     return network.eval(), failed
 
