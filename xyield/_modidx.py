@@ -592,6 +592,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'xyield.protocol.chain_of': ('3_evaluation/protocol.html#chain_of', 'xyield/protocol.py'),
                                  'xyield.protocol.fresh_splits': ('3_evaluation/protocol.html#fresh_splits', 'xyield/protocol.py'),
                                  'xyield.protocol.frozen': ('3_evaluation/protocol.html#frozen', 'xyield/protocol.py'),
+                                 'xyield.protocol.frozen_settings': ('3_evaluation/protocol.html#frozen_settings', 'xyield/protocol.py'),
                                  'xyield.protocol.judged': ('3_evaluation/protocol.html#judged', 'xyield/protocol.py'),
                                  'xyield.protocol.positions': ('3_evaluation/protocol.html#positions', 'xyield/protocol.py'),
                                  'xyield.protocol.search': ('3_evaluation/protocol.html#search', 'xyield/protocol.py'),

@@ -6,7 +6,7 @@
 __all__ = ['N_ALLOYS', 'WARM', 'HOT', 'STRONGEST', 'OFFSET', 'ERROR', 'REACH', 'REACH_KELVIN', 'NOISE', 'WEAKEST', 'WHOLE',
            'CELLS', 'METHODS', 'SHRINKAGE', 'FIRST', 'SECOND', 'ZOOM', 'MOST_SIDES', 'FROZEN', 'FRESH',
            'stand_in_alloys', 'stand_in_strengths', 'StandIns', 'Box', 'values_at', 'Cell', 'alloy_box', 'settings_of',
-           'chain_of', 'positions', 'search', 'judged', 'frozen', 'fresh_splits']
+           'chain_of', 'positions', 'search', 'judged', 'frozen', 'fresh_splits', 'frozen_settings']
 
 # %% ../nbs/3_evaluation/21_protocol.ipynb #ad10ac73
 import dataclasses
@@ -275,3 +275,18 @@ FRESH = {"10": "few_shot_23", "5": "few_shot_11", "folds": "ten_folds"}  # end o
 def fresh_splits(cell: str) -> Splits:
     "The splits of the benchmark that a cell is tested on."
     return BENCHMARK[FRESH[cell.split("_")[1]]]
+
+
+def frozen_settings(
+    cell: str,  # of `CELLS`
+    method: str,  # of `METHODS`
+    points: pd.DataFrame,  # as from `measurements`
+    pretrain_epochs: int = ALLOY_SETTINGS.pretrain.epochs,
+    shorter: float = 1.0,  # times the epochs; less than 1 for a trial
+    **changes,  # of the frozen values, for a control
+) -> tuple[dict[str, float], Settings]:  # for `chain_of`
+    "The frozen values of a method, and the schedules that they make on the fresh splits."
+    values, splits = frozen(cell, method) | changes, fresh_splits(cell)
+    values["epochs"] = max(1, round(shorter * values["epochs"]))
+    n_examples = len(splits.protocol.split(points, splits.seeds[0])[0])
+    return values, settings_of(values, n_examples, pretrain_epochs)
