@@ -38,7 +38,8 @@ def tables(
         parts.append(np.pad(divided.T.astype(np.int8), ((0, 7 - k), (0, 0))))
         n_sets, n_parts = n_sets + len(which), n_parts + len(cuts)
     element_table = np.ascontiguousarray(ELEMENTS[elements].to_numpy())
-    return Tables(np.array(rows), np.concatenate(sets), np.concatenate(parts, axis=1), element_table)
+    divisions = np.ascontiguousarray(np.concatenate(parts, axis=1))  # by row: else its loops are no vectors
+    return Tables(np.array(rows), np.concatenate(sets), divisions, element_table)
 
 # %% ../nbs/4_beyond/25_kernel.ipynb #59b2ae36
 _compile = dict(fastmath={"contract", "reassoc", "nnan", "nsz"}, error_model="numpy", cache=True)
