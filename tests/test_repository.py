@@ -66,6 +66,17 @@ def test_nbdev_reads_from_pyproject_what_settings_say():
     assert nbdev["allowed_cell_metadata_keys"] == ["tags"]  # text would be taken letter by letter
 
 
+def test_no_file_names_an_address_that_the_settings_do_not():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "settings.ini")
+    ours = settings["DEFAULT"]["git_url"], settings["DEFAULT"]["doc_host"]
+    foreign = r"(github|gitlab)\.com[/:]xyield|xyield\.(github|gitlab)\.io"
+    command = ["git", "grep", "-IliE", foreign, "--", ":!tests"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert any(ours) or not listed.stdout, listed.stdout
+    assert listed.returncode in (0, 1), listed.stderr
+
+
 def test_export_and_clean_leave_no_difference(tmp_path):
     command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
