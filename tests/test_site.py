@@ -377,6 +377,16 @@ def test_leaderboard_shows_the_scores_of_the_predictions(site, board):
         assert shown[row.task, row.title.lower()] == pytest.approx(row.mse, rel=1e-4)
 
 
+def test_code_of_an_entry_is_a_web_address_or_a_file_of_the_repository():
+    from board import code_link
+
+    assert code_link("https://example.org/a?b=1") == "https://example.org/a?b=1"
+    assert code_link("xyield/peers.py") == "api/peers.html"
+    for bad in ("javascript://%0aalert(1)", "https://a b", "nowhere.py", "../../etc/passwd", "/etc/passwd", "xyield"):
+        with pytest.raises(ValueError, match="expected an address"):
+            code_link(bad)
+
+
 def test_leaderboard_is_sorted_and_filtered(site, browser):
     page = browser.new_page()
     page.goto((site / "leaderboard.html").as_uri() + "#systems")
