@@ -251,6 +251,17 @@ def test_page_opens_from_a_folder_without_complaint(site, browser, name, width):
     page.close()
 
 
+@pytest.mark.slow
+def test_no_page_scrolls_sideways_on_a_phone(trees, browser):
+    page, wide = browser.new_page(viewport={"width": 390, "height": 850}), []
+    page.route("**/*.js*", lambda route: route.abort())  # what scripts write is looked at above
+    for path in trees:
+        page.goto(path.as_uri(), wait_until="domcontentloaded")
+        wide += [path.name] if page.evaluate("document.documentElement.scrollWidth") > 390 else []
+    page.close()
+    assert not wide
+
+
 @pytest.mark.parametrize("name", ["index", "api/alloys", "chapters/09_masks"])
 def test_browser_loads_no_more_than_a_page_names(trees, browser, name):
     page, loaded = browser.new_page(), set()
