@@ -94,6 +94,16 @@ def test_export_and_clean_leave_no_difference(tmp_path):
     assert not changed
 
 
+UNDRAWN = {"00_checks", "18_report", "19_image_world", "35_release", "36_store", "39_archive", "40_command_line",
+           "41_bad_input"}
+
+
+@pytest.mark.parametrize("notebook", LIBRARY[1:], ids=name)
+def test_a_chapter_has_a_picture_unless_there_is_nothing_to_draw(notebook):
+    kinds = {kind for cell in cells(notebook, "code") for output in cell["outputs"] for kind in output.get("data", {})}
+    assert bool(kinds & {"image/png", "image/svg+xml"}) != (notebook.stem in UNDRAWN)
+
+
 def test_readme_is_the_index_notebook(tmp_path):
     index = ROOT / "nbs" / "index.ipynb"
     where = ["--output-dir", tmp_path, "--output", "README.md"]
