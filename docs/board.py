@@ -1,6 +1,7 @@
 """The page of the leaderboard: a table to sort and filter in the browser, and a picture; scores are computed here."""
 
 import html
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,10 +57,20 @@ def _place(file) -> str:
     return document.rpartition(".")[0] + ".html" if document else served(file)
 
 
+def code_link(code: str) -> str:
+    "Where an entry's code is; raises `ValueError` for what is neither a web address nor a file of the repository."
+    if re.match(r"https?://\S+$", code):
+        return code
+    file = (ROOT / code).resolve()
+    if not file.is_relative_to(ROOT) or not file.is_file():
+        raise ValueError(f"code is {code!r}; expected an address https://…, or the path of a file of this repository")
+    return _place(file)
+
+
 def _entry(row, failed) -> str:
     "Title with its kind as a colour, and behind it who, when, at what cost."
-    code = row["code"] if "://" in row["code"] else _place(ROOT / row["code"])
-    link, text = f'<a href="{html.escape(code)}">code</a>', {k: html.escape(str(v)) for k, v in row.items()}
+    text = {k: html.escape(str(v)) for k, v in row.items()}
+    link = f'<a href="{html.escape(code_link(row["code"]))}">code</a>'
     files = f'<a href="{_place(ENTRIES / "predictions" / row["predictions"])}" download>predictions</a>'
     lost = f"<br>Failed splits: {len(failed)}, the first: {html.escape(next(iter(failed.values())))}" if failed else ""
     kind = f'<span class="kind" style="--c: {KINDS[row["kind"]]}" title="{row["kind"]}"></span>'

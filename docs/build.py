@@ -43,6 +43,8 @@ EXPERIMENTS = sorted((NOTEBOOKS / "experiments").glob("*.ipynb"))
 COLUMNS = 88  # of code on a page
 ICON = re.compile(r'"?(?P<name>[a-z0-9-]+)"?:\[\d+,\d+,(?P<aliases>\[[^\]]*\]),"[0-9a-f]*",(?:"[^"]*"|\[[^\]]*\])\],?')
 
+SEARCH = re.compile(r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>\s*')
+
 
 def entries(notebooks: list) -> str:
     "Titles with purposes for a reader."
@@ -107,6 +109,9 @@ def lighten():
         script.write_text(re.sub(r"^[ \t]+|^[ \t]*//.*\n", "", script.read_text(), flags=re.M))
     for leftover in static.rglob("*.map"):
         leftover.unlink()
+    for page in HTML.rglob("*.html"):  # no search as one types: the index is for the page that searches
+        if page.name != "search.html":
+            page.write_text(SEARCH.sub("", page.read_text()))
 
 
 def mend_sources():

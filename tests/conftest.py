@@ -1,3 +1,8 @@
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +34,21 @@ def runs(tmp_path, monkeypatch) -> Path:
     "An empty store for runs and checkpoints."
     monkeypatch.setenv("XYIELD_RUNS", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def elsewhere(root, tmp_path_factory) -> tuple[Path, dict]:
+    "An empty folder, and an environment whose package is an unpacked wheel: nothing of this checkout."
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, folder)
+    shutil.copytree(root / "xyield", folder / "xyield", ignore=shutil.ignore_patterns("__pycache__"))
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", "built", "."]
+    subprocess.run(build, cwd=folder, check=True)
+    zipfile.ZipFile(next(folder.glob("built/*.whl"))).extractall(folder / "site")
+    (folder / "home").mkdir()
+    clean = {k: v for k, v in os.environ.items() if k not in ("XYIELD_RUNS", "PYTHONPATH")}
+    return folder / "home", clean | {"HOME": str(folder / "home"), "PYTHONPATH": str(folder / "site")}
 
 
 @pytest.fixture(scope="session")

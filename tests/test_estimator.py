@@ -1,11 +1,9 @@
 """The estimator from outside: what it refuses, what it keeps, what the command line says."""
 
-import os
 import shutil
 import subprocess
 import sys
 import warnings
-import zipfile
 
 import numpy as np
 import pandas as pd
@@ -223,25 +221,16 @@ def test_small_matrices_have_one_thread_and_others_theirs(monkeypatch):
     assert set(seen) == {1} and after == {2}
 
 
-def test_the_wheel_answers_at_once_in_an_empty_home(root, tmp_path):
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(root / name, tmp_path)
-    shutil.copytree(root / "xyield", tmp_path / "xyield", ignore=shutil.ignore_patterns("__pycache__"))
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", "built", "."]
-    subprocess.run(build, cwd=tmp_path, check=True)
-    (tmp_path / "home").mkdir()
-    zipfile.ZipFile(next(tmp_path.glob("built/*.whl"))).extractall(tmp_path / "site")
+def test_the_wheel_answers_at_once_in_an_empty_home(elsewhere):
+    home, environment = elsewhere
     ask = ("import sys; from xyield.command_line import main; code = main(['predict', 'MoNbTaTiW']); "
            "print(*sys.modules); sys.exit(code)")
-    clean = {k: v for k, v in os.environ.items() if k not in ("XYIELD_RUNS", "PYTHONPATH")}
-    environment = clean | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run([sys.executable, "-c", ask], cwd=tmp_path / "home", env=environment, capture_output=True,
-                          text=True)
+    done = subprocess.run([sys.executable, "-c", ask], cwd=home, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "MoNbTaTiW: measured itself\n")
     *table, modules = done.stdout.splitlines()
     assert len(table) == 2
     assert not {"torch", "timm", "smt", "lightgbm", "matplotlib", "xyield.peers"} & set(modules.split())
-    assert not list((tmp_path / "home").iterdir())
+    assert not list(home.iterdir())
 
 
 def test_files_in_and_out(model, tmp_path, capsys):

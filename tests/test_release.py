@@ -1,9 +1,11 @@
 """What is written, that others can read it, and what happens when writing goes wrong."""
 
+import configparser
 import errno
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,12 +25,16 @@ import yaml
 
 import xyield.release
 from xyield.alloys import PALETTE
+from xyield.archive import write_codecheck
 from xyield.benchmark import CHECKSUMS
 from xyield.command_line import main
 from xyield.release import release, shard_fault, shard_ranges, shard_schema, write_shard, write_shards
 from xyield.simulator import yield_strength
 from xyield.space import DesignSpace
 
+SETTINGS = configparser.ConfigParser()
+SETTINGS.read(Path(__file__).parents[1] / "settings.ini")
+SETTINGS = SETTINGS["DEFAULT"]
 MANY = 4000  # shards of some 17,000 alloys
 
 
@@ -141,6 +147,33 @@ def test_codemeta_and_zenodo_say_what_the_citation_says(root):
     assert meta["license"].endswith(cff["license"]) and zenodo["license"] == cff["license"]
     assert [a["name"] for a in meta["author"]] == [c["name"] for c in zenodo["creators"]] == [
         a["name"] for a in cff["authors"]]
+
+
+def described(folder, root, monkeypatch, **settings):
+    "All descriptions of a release and of a checkout, as one text, made under other settings."
+    monkeypatch.setitem(xyield.release.exported, "settings", xyield.release.exported["settings"] | settings)
+    for name in ("nbs", "xyield", "CITATION.cff", "settings.ini"):
+        (folder / name).symlink_to(root / name)
+    release(str(folder), describe=True)
+    written = [*xyield.release.write_citation(folder), write_codecheck(folder)]
+    names = ("README.md", "DATASHEET.md", "croissant.json", "datapackage.json")
+    return {p.name: p.read_text() for p in [*written, *(folder / name for name in names)]}
+
+
+def test_descriptions_name_the_address_of_the_settings_and_no_other(root, tmp_path, monkeypatch):
+    assert xyield.release.addresses() == (SETTINGS["git_url"], SETTINGS["doc_host"] + SETTINGS["doc_baseurl"])
+    texts = described(tmp_path, root, monkeypatch, git_url="", doc_host="", doc_baseurl="/")
+    theirs = {"github.com/codemeta", "github.com/mlcommons"}
+    for name, text in texts.items():
+        assert not set(re.findall(r"git(?:hub|lab)\.(?:com|io)[/\w]*|\w+\.github\.io", text)) - theirs, name
+
+
+def test_descriptions_follow_the_settings(root, tmp_path, monkeypatch):
+    texts = described(tmp_path, root, monkeypatch, git_url="https://example.org/code", doc_host="https://example.org",
+                      doc_baseurl="/site/")
+    for name in ("codemeta.json", "codecheck.yml", "croissant.json", "datapackage.json"):
+        assert "https://example.org/code" in texts[name], name
+    assert "https://example.org/site/leaderboard.html" in texts["README.md"]
 
 
 def test_datasheet_counts_what_is_there(made):

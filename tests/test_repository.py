@@ -66,6 +66,17 @@ def test_nbdev_reads_from_pyproject_what_settings_say():
     assert nbdev["allowed_cell_metadata_keys"] == ["tags"]  # text would be taken letter by letter
 
 
+def test_no_file_names_an_address_that_the_settings_do_not():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "settings.ini")
+    ours = settings["DEFAULT"]["git_url"], settings["DEFAULT"]["doc_host"]
+    foreign = r"(github|gitlab)\.com[/:]xyield|xyield\.(github|gitlab)\.io"
+    command = ["git", "grep", "-IliE", foreign, "--", ":!tests"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert any(ours) or not listed.stdout, listed.stdout
+    assert listed.returncode in (0, 1), listed.stderr
+
+
 def test_export_and_clean_leave_no_difference(tmp_path):
     command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -81,6 +92,16 @@ def test_export_and_clean_leave_no_difference(tmp_path):
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     changed = [str(p.relative_to(tmp_path)) for p in before.keys() | after.keys() if before.get(p) != after.get(p)]
     assert not changed
+
+
+UNDRAWN = {"00_checks", "18_report", "19_image_world", "35_release", "36_store", "39_archive", "40_command_line",
+           "41_bad_input"}
+
+
+@pytest.mark.parametrize("notebook", LIBRARY[1:], ids=name)
+def test_a_chapter_has_a_picture_unless_there_is_nothing_to_draw(notebook):
+    kinds = {kind for cell in cells(notebook, "code") for output in cell["outputs"] for kind in output.get("data", {})}
+    assert bool(kinds & {"image/png", "image/svg+xml"}) != (notebook.stem in UNDRAWN)
 
 
 def test_readme_is_the_index_notebook(tmp_path):

@@ -106,14 +106,18 @@ def test_code_on_pages_fits_and_plumbing_is_folded(trees):
     assert not shown
 
 
-def test_pages_are_light(site, trees):
-    "What a browser loads for a page, MathJax and the playground's data aside: the median is about a megabyte."
-    weights = []
-    for path, tree in trees.items():
-        loaded = {urlsplit(u).path for u in addresses(tree, "script[src]", "link[rel=stylesheet][href]", "img[src]")}
-        files = [(path.parent / unquote(u)).resolve() for u in loaded if u and "mathjax" not in u]
-        weights.append(path.stat().st_size + sum(f.stat().st_size for f in files if f.name != "playground-data.js"))
-    assert np.median(weights) < 1.1 * 2**20  # the search index, which every page needs from a folder, is .3 of it
+def weight(path, tree):
+    "Bytes of a page and of the files that it names; MathJax and the playground's data, which few pages load, aside."
+    loaded = {urlsplit(u).path for u in addresses(tree, "script[src]", "link[rel=stylesheet][href]", "img[src]")}
+    files = [(path.parent / unquote(u)).resolve() for u in loaded if u and "mathjax" not in u]
+    return path.stat().st_size + sum(f.stat().st_size for f in files if f.name != "playground-data.js")
+
+
+def test_pages_are_light(trees):
+    weights = {path: weight(path, tree) for path, tree in trees.items()}
+    assert np.median([*weights.values()]) < 0.9e6  # with MathJax on top it is three times as much
+    needed = [path.name for path, tree in trees.items() if tree.select("script[src*=searchindex]")]
+    assert needed == ["search.html"]
 
 
 def test_page_of_the_claims_has_each_with_its_verdict(trees):
@@ -247,6 +251,28 @@ def test_page_opens_from_a_folder_without_complaint(site, browser, name, width):
     page.close()
 
 
+@pytest.mark.slow
+def test_no_page_scrolls_sideways_on_a_phone(trees, browser):
+    page, wide = browser.new_page(viewport={"width": 390, "height": 850}), []
+    page.route("**/*.js*", lambda route: route.abort())  # what scripts write is looked at above
+    for path in trees:
+        page.goto(path.as_uri(), wait_until="domcontentloaded")
+        wide += [path.name] if page.evaluate("document.documentElement.scrollWidth") > 390 else []
+    page.close()
+    assert not wide
+
+
+@pytest.mark.parametrize("name", ["index", "api/alloys", "chapters/09_masks"])
+def test_browser_loads_no_more_than_a_page_names(trees, browser, name):
+    page, loaded = browser.new_page(), set()
+    page.route("**/mathjax/**", lambda route: route.abort())
+    page.on("requestfinished", lambda request: loaded.add(unquote(urlsplit(request.url).path)))
+    path = (HTML / f"{name}.html").resolve()
+    page.goto(path.as_uri())
+    assert sum(Path(file).stat().st_size for file in loaded) <= weight(path, trees[path])
+    page.close()
+
+
 @pytest.fixture
 def playground(site, browser):
     "Opens the playground with a fragment, and fails when the page complains."
@@ -360,6 +386,16 @@ def test_leaderboard_shows_the_scores_of_the_predictions(site, board):
     shown = {(row["data-task"], row.th["data-value"]): float(row.select("td")[1]["data-value"]) for row in rows}
     for row in board.itertuples():
         assert shown[row.task, row.title.lower()] == pytest.approx(row.mse, rel=1e-4)
+
+
+def test_code_of_an_entry_is_a_web_address_or_a_file_of_the_repository():
+    from board import code_link
+
+    assert code_link("https://example.org/a?b=1") == "https://example.org/a?b=1"
+    assert code_link("xyield/peers.py") == "api/peers.html"
+    for bad in ("javascript://%0aalert(1)", "https://a b", "nowhere.py", "../../etc/passwd", "/etc/passwd", "xyield"):
+        with pytest.raises(ValueError, match="expected an address"):
+            code_link(bad)
 
 
 def test_leaderboard_is_sorted_and_filtered(site, browser):

@@ -621,6 +621,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'xyield.release._tables': ('4_beyond/release.html#_tables', 'xyield/release.py'),
                                 'xyield.release._with_provenance': ('4_beyond/release.html#_with_provenance', 'xyield/release.py'),
                                 'xyield.release._with_units': ('4_beyond/release.html#_with_units', 'xyield/release.py'),
+                                'xyield.release.addresses': ('4_beyond/release.html#addresses', 'xyield/release.py'),
                                 'xyield.release.check_alike': ('4_beyond/release.html#check_alike', 'xyield/release.py'),
                                 'xyield.release.codemeta': ('4_beyond/release.html#codemeta', 'xyield/release.py'),
                                 'xyield.release.column_meaning': ('4_beyond/release.html#column_meaning', 'xyield/release.py'),

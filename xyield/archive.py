@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from .experiments import Task, read_profile, read_tasks
+from .release import addresses
 from .report import changed_files, checksum, read_sidecar
 from xyield.store import (
     arithmetic,
@@ -240,7 +241,8 @@ def write_codecheck(root: Path) -> Path:
     paper = cff["references"][0]
     content = {"version": "https://codecheck.org.uk/spec/config/1.0/", "manifest": manifest,
                "paper": {"title": paper["title"], "authors": [{"name": a["name"]} for a in paper["authors"]]},
-               "repository": "https://github.com/xyield/xyield", "source": "make reproduce; make verify compares"}
+               **({"repository": addresses()[0]} if addresses()[0] else {}),
+               "source": "make reproduce; make verify compares"}
     with atomic_path(Path(root) / "codecheck.yml") as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return Path(root) / "codecheck.yml"

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CONTENTS', 'ROW_GROUP', 'COLUMNS', 'LICENSE', 'BORG', 'FILES', 'RAI', 'KINDS', 'DESCRIPTION', 'CITE', 'KEYWORDS',
            'CAUTIONS', 'shard_schema', 'write_shard', 'shard_fault', 'shard_ranges', 'shard_name', 'parse_shards',
-           'check_alike', 'write_shards', 'column_meaning', 'write_points', 'croissant', 'data_package', 'datasheet',
-           'dataset_card', 'codemeta', 'zenodo', 'write_citation', 'describe_release', 'release']
+           'check_alike', 'write_shards', 'column_meaning', 'write_points', 'addresses', 'croissant', 'data_package',
+           'datasheet', 'dataset_card', 'codemeta', 'zenodo', 'write_citation', 'describe_release', 'release']
 
 # %% ../nbs/4_beyond/35_release.ipynb #0c928500
 import datetime
@@ -24,6 +24,7 @@ import yaml
 from tqdm import tqdm
 
 import xyield
+from ._modidx import d as exported
 from .alloys import PALETTE
 from .benchmark import CHECKSUMS, MAY_SEE, QUESTIONS, SHARED, VERSION
 from .measurements import MPEA_SHA256, measurements
@@ -326,6 +327,12 @@ def _part_names(mlc):
                 mlc.Field(id="part/url", name="url", description="its meaning", data_types=[mlc.DataType.URL])],
         data=[{"part/name": name, "part/url": url} for name, url in names])
 
+# %% ../nbs/4_beyond/35_release.ipynb #a7c14e03
+def addresses() -> tuple[str, str]:  # of the repository and of the site; each empty while it has none
+    "Where the project is, as `settings.ini` said when the notebooks were exported."
+    said = exported["settings"]
+    return said["git_url"], said["doc_host"] and (said["doc_host"] + said["doc_baseurl"]).rstrip("/")
+
 # %% ../nbs/4_beyond/35_release.ipynb #feae2cb5
 def croissant(
     folder: Path,  # of a release: what `write_points` wrote, design_space/part-*.parquet
@@ -348,7 +355,7 @@ def croissant(
             id="design_space", name="design_space", description="Every alloy of the design space.",
             fields=_fields(mlc, "design_space", {"file_set": "shards"}, pq.read_schema(shards[0]))))
     metadata = mlc.Metadata(
-        ctx=context, name="X-Yield", url="https://github.com/xyield/xyield", license=[LICENSE],
+        ctx=context, name="X-Yield", url=addresses()[0] or "README.md", license=[LICENSE],
         version=xyield.__version__, description=DESCRIPTION, cite_as=CITE, keywords=KEYWORDS,
         date_published=datetime.datetime.combine(datetime.date.today(), datetime.time()),
         creators=[mlc.Organization(name="The xyield developers")],
@@ -394,7 +401,8 @@ def data_package(folder: Path) -> dict:  # JSON-serialisable
             "description": f"{text} {how}", "hash": f"sha256:{sha256(Path(folder) / name)}", "licenses": licence,
             "sources": [{"title": origin, "path": origin}], "schema": {"fields": fields} | keys})
     return {"$schema": "https://datapackage.org/profiles/2.0/datapackage.json", "name": "xyield", "title": "X-Yield",
-            "description": DESCRIPTION, "version": xyield.__version__, "homepage": "https://github.com/xyield/xyield",
+            "description": DESCRIPTION, "version": xyield.__version__,
+            **({"homepage": addresses()[0]} if addresses()[0] else {}),
             "keywords": KEYWORDS, "licenses": licence, "resources": resources}
 
 # %% ../nbs/4_beyond/35_release.ipynb #543e7f5b
@@ -482,11 +490,12 @@ def dataset_card(folder: Path) -> str:  # Markdown with a YAML header
               "task_categories": ["tabular-regression"],
               "size_categories": ["10M<n<100M" if "design_space" in names else "100K<n<1M"],
               "tags": ["materials-science", *(k.replace(" ", "-") for k in KEYWORDS)], "configs": configs}
+    board = f"Scores: {addresses()[1]}/leaderboard.html\n" if addresses()[1] else ""
     tasks = "\n".join(f"| `{task}` | {question} |" for task, question in QUESTIONS.items())
     return (f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{datasheet(folder)}\n## Benchmark\n\n"
             f"The splits are `{VERSION}.csv` and `.parquet` (columns task, split, part, point). What a method may see: "
             f"{MAY_SEE}\n\n| task | question |\n|---|---|\n{tasks}\n\n"
-            "Scores, and how to enter: https://xyield.github.io/xyield/leaderboard.html\n")
+            f"`xyield score` gives a file of predictions its scores.\n{board}")
 
 # %% ../nbs/4_beyond/35_release.ipynb #de9ddd82
 def codemeta(cff: dict) -> dict:  # content of CITATION.cff -> JSON-serialisable
@@ -497,7 +506,7 @@ def codemeta(cff: dict) -> dict:  # content of CITATION.cff -> JSON-serialisable
     return {"@context": "https://w3id.org/codemeta/3.0", "@type": "SoftwareSourceCode", "name": cff["title"],
             "version": str(cff["version"]), "license": f"https://spdx.org/licenses/{cff['license']}",
             "keywords": cff["keywords"], "author": [_author(a, "name", "Organization") for a in cff["authors"]],
-            "codeRepository": "https://github.com/xyield/xyield", "programmingLanguage": "Python",
+            **({"codeRepository": addresses()[0]} if addresses()[0] else {}), "programmingLanguage": "Python",
             "referencePublication": [thing(r) for r in cff["references"]]}
 
 
