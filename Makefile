@@ -57,7 +57,7 @@ search:  ## search for settings anew, and test cleanly what was found: hours (pr
 archive: setup  ## all that a reproduction left as one file, runs/xyield-PROFILE.zip (profile=laptop)
 	@$(BIN)/xyield archive --profile $(profile)
 
-cost: setup  ## what the last run of each notebook cost: tables/reproduction.md (profile=laptop)
+cost: setup  ## what the last run of each notebook, and of `make nightly`, cost: tables/reproduction.md (profile=laptop)
 	@$(BIN)/xyield cost --profile $(profile)
 
 verify: setup  ## what is wrong, missing or stale among the artefacts and in what quotes them (seconds, no training)
@@ -74,7 +74,7 @@ test:  ## lint, pytest and the tests within the notebooks
 nightly:  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
 
 pytest-test pytest-nightly:
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter %nightly,$@),-m 'slow or not slow')
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(if $(filter %nightly,$@),-m 'slow or not slow' --junitxml=$(or $(XYIELD_RUNS),runs)/nightly.xml)
 
 chapters-test chapters-nightly:
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 1 --do-print --timing --skip-folder-re '^([_.]|experiments$(if $(filter %test,$@),|tutorials))'
