@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce search archive cost verify bench print test nightly pytest-test pytest-nightly
+.PHONY: help setup data lock audit reproduce search archive cost verify bench portability print test nightly pytest-test pytest-nightly
 .PHONY: chapters-test chapters-nightly lint docs course readme notebooks quotes hooks clean
 
 PYTHON  ?= python3
@@ -84,6 +84,9 @@ lint: setup  ## ruff over notebooks and tests
 
 docs: setup  ## build the site, _docs/html/index.html, from the notebooks as they were run
 	$(THREADS) $(BIN)/python docs/build.py
+
+portability: setup  ## which tables come back with other threads and instructions: tables/portability.md (an hour)
+	$(BIN)/python tests/benchmarks/portability.py
 
 print: docs  ## all chapters on one page, _docs/print/print.html, and as a PDF where there is a Chromium
 	$(BIN)/python docs/printed.py
