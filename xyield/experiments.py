@@ -430,6 +430,7 @@ def cost(
     shown = table.assign(**{name: table[name].map("{:.1f}".format) for name in ("wall_minutes", "core_minutes")},
                          peak_mib=table["peak_mib"].map("{:.0f}".format))
     shown = shown[["notebook", "wall_minutes", "core_minutes", "peak_mib"]]
+    shown.columns = ["notebook", "minutes", "core-minutes", "peak memory, MiB"]
     packages = versions("torch", "numpy", "scikit-learn", "numba", "snakemake")
     software = ", ".join(f"{name} {version}" for name, version in packages.items())
     total, started, ended = table[["core_minutes", "wall_minutes"]].sum(), table["started"].min(), table["ended"].max()
