@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,8 @@ def test_slurm_plans_all_notebooks(root, tmp_path):
 
 
 @pytest.fixture
-def slurm(tmp_path):
+def slurm():
     "A SLURM of one node, this machine, for as long as the test takes."
-    script, folder = Path(__file__).with_name("slurm.sh"), tmp_path / "slurm"
     if os.geteuid() or not shutil.which("apt-get"):
         pytest.skip("only root can set up a SLURM, and only with Debian's packages")
     install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends slurm-wlm munge"
@@ -54,11 +54,14 @@ def slurm(tmp_path):
         pytest.skip("slurm-wlm and munge could not be installed")
     if Path("/etc/slurm/slurm.conf").exists():
         pytest.skip("this machine has a SLURM of its own")
-    try:
-        subprocess.run([script, "start", folder], check=True)
-        yield
-    finally:
-        subprocess.run([script, "stop", folder], check=True)
+    script = Path(__file__).with_name("slurm.sh")
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)  # munged wants its socket where everybody may look
+        try:
+            subprocess.run([script, "start", f"{place}/slurm"], check=True)
+            yield
+        finally:
+            subprocess.run([script, "stop", f"{place}/slurm"], check=True)
 
 
 @pytest.mark.slow
