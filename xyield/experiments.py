@@ -390,9 +390,10 @@ def execute(
 def costs(
     folder: Path,  # of executed notebooks
 ) -> pd.DataFrame:  # notebook, started, ended, wall_minutes, core_minutes, peak_mib, processor, threads; longest first
-    "What each notebook that was run cost; raises `ValueError` if none was."
+    "What each notebook that was run cost; raises `ValueError` if none was, or one is damaged."
     rows = []
     for path in sorted(Path(folder).glob("*.ipynb")):
+        code_cells(path)  # names what is no notebook
         noted = json.loads(path.read_bytes())["metadata"]
         if said := noted.get("xyield"):
             times = {"started": noted["papermill"]["start_time"], "ended": noted["papermill"]["end_time"]}
