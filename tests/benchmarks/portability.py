@@ -50,17 +50,17 @@ def run(profile: str, folder: Path):
 
 
 def compare(once: Path, other: Path) -> dict:
-    "How a table differs from the first run's: numbers, and means with an interval beside them."
+    "How a table differs from the first run's: its cells, and means that have an interval beside them."
     first, second = pd.read_csv(once), pd.read_csv(other)
     numbers = first.select_dtypes("number").columns
-    a, b = first[numbers].to_numpy(float), second[numbers].to_numpy(float)
-    same, apart = (a == b) | (np.isnan(a) & np.isnan(b)), np.abs(a - b)
+    same = (first == second) | (first.isna() & second.isna())
+    apart = np.where(same[numbers], 0, (first[numbers] - second[numbers]).abs().fillna(np.inf)) if len(numbers) else np.zeros(1)
+    size = first[numbers].abs().clip(lower=1e-12).fillna(1) if len(numbers) else 1
     pairs = [(c, c.removesuffix("mean") + "ci95") for c in numbers if c.endswith("mean") and "paper" not in c]
     within = [((first[m] - second[m]).abs() <= first[i])[first[i].notna()] for m, i in pairs if i in first]
-    within = np.concatenate(within) if within else np.array([], bool)
-    return {"numbers": a.size, "same": int(same.sum()), "largest": float(np.nanmax(np.where(same, 0, apart))),
-            "largest_relative": float(np.nanmax(np.where(same, 0, apart / np.maximum(np.abs(a), 1e-12)))),
-            "means": within.size, "within": int(within.sum())}
+    return {"cells": same.size, "same": int(same.to_numpy().sum()), "largest": float(np.max(apart)),
+            "largest_relative": float(np.max(apart / size)), "means": sum(map(len, within)),
+            "within": int(sum(w.sum() for w in within))}
 
 
 def measure(profiles: list[str], keep: Path) -> pd.DataFrame:
@@ -80,10 +80,10 @@ def measure(profiles: list[str], keep: Path) -> pd.DataFrame:
 
 
 def in_words(row) -> str:
-    if row["same"] == row["numbers"]:
+    if row["same"] == row["cells"]:
         return "to the digit"
     means = f", {row['within']} of {row['means']} means within their interval" if row["means"] else ""
-    return f"{row['same'] / row['numbers']:.0%} to the digit{means}, at most {row['largest_relative']:.1g} apart"
+    return f"{row['same'] / row['cells']:.0%} to the digit{means}, at most {row['largest_relative']:.1g} apart"
 
 
 def main():
@@ -100,8 +100,9 @@ def main():
     shown = table[["profile", "table", "setting"]].assign(result=table.apply(in_words, axis=1))
     notes = (f"Each against a first run, on {machine()['processor']} with one thread; “again” is the same once more. "
              "“apart” is relative. No setting adds instructions that this processor lacks, such as AVX-512.")
-    write_table(table, Path(chosen.output) / "portability.csv", "Which tables come back on another arithmetic",
-                "bench", {"settings": SETTINGS, "plan": {p: plan[1] for p, plan in PLAN.items()}}, shown, notes)
+    write_table(table, Path(chosen.output) / "portability.csv", "Which tables come back on another arithmetic", "bench",
+                {"profiles": chosen.profiles, "settings": SETTINGS, "targets": {p: PLAN[p][1] for p in PLAN}},
+                shown, notes)
 
 
 if __name__ == "__main__":
