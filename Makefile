@@ -1,6 +1,6 @@
 # The words a person types. Everything else is in the notebooks and in the Snakefile.
 .DEFAULT_GOAL := help
-.PHONY: help setup data lock audit reproduce search archive cost verify bench print test nightly pytest-test pytest-nightly
+.PHONY: help setup data lock audit reproduce search archive cost verify bench portability print test nightly pytest-test pytest-nightly
 .PHONY: chapters-test chapters-nightly lint docs course readme notebooks quotes hooks clean
 
 PYTHON  ?= python3
@@ -57,7 +57,7 @@ search:  ## search for settings anew, and test cleanly what was found: hours (pr
 archive: setup  ## all that a reproduction left as one file, runs/xyield-PROFILE.zip (profile=laptop)
 	@$(BIN)/xyield archive --profile $(profile)
 
-cost: setup  ## what the last run of each notebook cost: tables/reproduction.md (profile=laptop)
+cost: setup  ## what the last run of each notebook, and of `make nightly`, cost: tables/reproduction.md (profile=laptop)
 	@$(BIN)/xyield cost --profile $(profile)
 
 verify: setup  ## what is wrong, missing or stale among the artefacts and in what quotes them (seconds, no training)
@@ -74,7 +74,8 @@ test:  ## lint, pytest and the tests within the notebooks
 nightly:  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
 
 pytest-test pytest-nightly:
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(cores) --dist loadgroup --no-loadscope-reorder $(if $(filter %nightly,$@),-m 'slow or not slow')
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(cores) --dist loadgroup --no-loadscope-reorder \
+		$(if $(filter %nightly,$@),-m 'slow or not slow' --junitxml=$(or $(XYIELD_RUNS),runs)/nightly.xml)
 
 chapters-test chapters-nightly:
 	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 1 --do-print --timing --skip-folder-re '^([_.]|experiments$(if $(filter %test,$@),|tutorials))'
@@ -84,6 +85,9 @@ lint: setup  ## ruff over notebooks and tests
 
 docs: setup  ## build the site, _docs/html/index.html, from the notebooks as they were run
 	$(THREADS) $(BIN)/python docs/build.py
+
+portability: setup  ## which tables come back with other threads and instructions: tables/portability.md (an hour)
+	$(BIN)/python tests/benchmarks/portability.py
 
 print: docs  ## all chapters on one page, _docs/print/print.html, and as a PDF where there is a Chromium
 	$(BIN)/python docs/printed.py

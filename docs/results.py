@@ -53,7 +53,8 @@ def artefacts() -> list[Path]:
     return sorted([*ROOT.glob("tables/*.json"), *ROOT.glob("figures/*.json")], key=order)
 
 
-COMMANDS = {"speed": "make bench", "reproduction": "make cost"}  # what leaves the artefacts that no experiment does
+COMMANDS = {  # what leaves the artefacts that no experiment does
+    "speed": "make bench", "reproduction": "make cost", "portability": "make portability"}
 
 
 def _provenance(sidecar: Path, content: dict) -> str:
@@ -68,7 +69,7 @@ def _provenance(sidecar: Path, content: dict) -> str:
         parts.append(f"`make {_task(sidecar).part}`")
         parts.append(f"notebook `{notebook.name}`")
     files = {"data": sidecar.with_name(data), "parameters and versions": sidecar}
-    parts += [f'<a href="{"" if sidecar.stem == "speed" else "../"}{served(file)}" download>{label}</a>'
+    parts += [f'<a href="{"" if sidecar.stem in COMMANDS else "../"}{served(file)}" download>{label}</a>'
               for label, file in files.items()]
     return "{.provenance}\n" + " · ".join(parts)
 
@@ -114,7 +115,7 @@ def section(sidecar: Path, page: str = "") -> str:
 
 def results_of(notebook: Path) -> list[Path]:
     "The sidecars of what an experiment has left in this repository."
-    return [s for s in artefacts() if s.stem != "speed" and experiment_of(s) == notebook]
+    return [s for s in artefacts() if s.stem not in COMMANDS and experiment_of(s) == notebook]
 
 
 def _thumbnail(sidecar: Path) -> tuple[str, str]:
@@ -157,12 +158,12 @@ def gallery() -> str:
 def write_results(template: str):
     "The page `reproduce`, and copies of the figures beside it."
     shutil.copytree(ROOT / "figures", SOURCE / "figures", ignore=shutil.ignore_patterns("*[!g]"))
-    order = {experiment_of(s).stem: None for s in artefacts() if s.stem != "speed"}
+    order = {experiment_of(s).stem: None for s in artefacts() if s.stem not in COMMANDS}
     order |= dict.fromkeys(p.stem for p in sorted((NOTEBOOKS / "experiments").glob("*.ipynb")))
     toctree = "```{toctree}\n:hidden:\n\n" + "\n".join(f"experiments/{name}" for name in order) + "\n```\n"
-    speed = section(ROOT / "tables" / "speed.json")
+    others = "\n".join(section(s) for s in artefacts() if s.stem in COMMANDS)
     (SOURCE / "reproduce.md").write_text(
-        template.replace("%GALLERY%", gallery()).replace("%SPEED%", speed) + toctree)
+        template.replace("%GALLERY%", gallery()).replace("%OTHERS%", others) + toctree)
 
 
 METHOD_IN_WORDS = {

@@ -26,7 +26,7 @@ def made(root, tmp_path, monkeypatch):
     save_record(record_path(QUESTION), {"x": 1}, QUESTION)
     executed = runs / "smoke" / "notebooks" / "taba13_datasets.ipynb"
     executed.parent.mkdir(parents=True)
-    executed.write_text("{}")
+    executed.write_text('{"cells": []}')
     noted = {"rule": "taba13_datasets", "starttime": 1_700_000_000.0, "endtime": 1_700_000_060.5}
     monkeypatch.setattr(archives, "_record", lambda root, output: noted if output == str(executed) else {})
     path = archive("smoke", str(tmp_path / "mine.zip"))
@@ -158,3 +158,12 @@ def test_codecheck_lists_what_a_run_should_leave(root, tmp_path):
     listed = yaml.safe_load(committed)["manifest"]
     assert {"tables/tab02_few_shot.csv", "figures/figa05_representation.png"} <= {entry["file"] for entry in listed}
     assert all(re.fullmatch(r"(tables|figures)/\w+\.\w+", entry["file"]) for entry in listed)
+
+
+def test_a_damaged_notebook_is_not_carried_away(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("XYIELD_RUNS", str(tmp_path))
+    cut = tmp_path / "smoke" / "notebooks" / "taba13_datasets.ipynb"
+    cut.parent.mkdir(parents=True)
+    cut.write_text('{"cells": [')
+    with pytest.raises(ValueError, match=r"taba13_datasets\.ipynb is not a notebook"):
+        archive("smoke")

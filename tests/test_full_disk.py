@@ -82,14 +82,16 @@ def test_a_release_goes_on_where_the_disk_was_full(small_disk):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("checkouts", [("one", "other"), ("one", "one")], ids=["two checkouts", "one checkout"])
 @pytest.mark.parametrize("target", ["taba13_datasets", "tab02_few_shot"])
-def test_two_checkouts_reproduce_into_one_place_at_once(root, tmp_path, target):
+def test_two_reproduce_into_one_place_at_once(root, tmp_path, target, checkouts):
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
     started = []
-    for name in ("one", "other"):
+    for name in set(checkouts):
         for file in filter(None, listed.split("\0")):
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / file, tmp_path / name / file)
+    for name in checkouts:
         environment = {k: v for k, v in os.environ.items() if k != "XYIELD_MASTER"} | {
             "XYIELD_RUNS": str(tmp_path / "runs"), "PYTHONPATH": str(tmp_path / name),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}

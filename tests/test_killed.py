@@ -175,7 +175,7 @@ def test_whole_chain_killed_at_random_moments(root, tmp_path, reproduction):
     code, words = finished(reproduction(root, undisturbed))
     assert code == 0, words[-2000:]
     seen = {}
-    for kind in rng.sample(["parent", "notebook", "group"] * 4, 12):
+    for kind in rng.sample(["parent", "notebook", "group"] * 7, 21):
         process = reproduction(root, disturbed)
         time.sleep(rng.uniform(3, 40))
         below = descendants(process.pid)

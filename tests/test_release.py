@@ -319,5 +319,5 @@ def test_bad_option_is_one_clear_line(tmp_path, capsys, options, words):
 
 def test_unknown_command(capsys):
     assert main(["relaese"]) == 2
-    assert "expected one of archive, explain, predict" in capsys.readouterr().err
+    assert "expected one of archive, cost, explain, predict" in capsys.readouterr().err
     assert main([]) == 0

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from nbdev.config import get_config
 
+from xyield.command_line import COMMANDS
 from xyield.experiments import notebook_parameters, read_profile
 
 ROOT = Path(__file__).parents[1]
@@ -173,3 +174,8 @@ def test_there_are_committed_artefacts():
 def test_simulator_does_not_import_torch():
     code = "import sys, xyield.simulator; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_make_calls_commands_that_are_there():
+    called = re.findall(r"\(BIN\)/xyield (\w+)", (ROOT / "Makefile").read_text())
+    assert {"archive", "cost", "unpack", "verify"} <= set(called) <= set(COMMANDS)

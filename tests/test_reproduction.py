@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from xyield.command_line import main
 from xyield.experiments import execute, notebook_parameters, read_profile, read_tasks
 
 BIN = Path(sys.executable).parent
@@ -99,6 +100,19 @@ def test_same_seed_gives_the_same_table_in_another_place(root, smoke, tmp_path):
     assert reproduce(root, tmp_path, targets=["tab02_few_shot"]).returncode == 0
     tables = [pd.read_csv(runs / "smoke" / "tables" / "tab02_few_shot.csv") for runs in (smoke, tmp_path)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_what_it_cost_is_told(root, smoke, monkeypatch, capsys):
+    monkeypatch.setenv("XYIELD_RUNS", str(smoke))
+    monkeypatch.chdir(root)
+    assert main(["cost", "--profile", "smoke"]) == 0
+    left = Path(capsys.readouterr().out.strip())
+    table = pd.read_csv(left)
+    assert set(table["notebook"]) == set(read_tasks(root / "nbs" / "experiments"))
+    assert (table[["wall_minutes", "core_minutes", "peak_mib"]] > 0).all(axis=None)
+    assert table["processor"].iloc[0] in left.with_suffix(".md").read_text()
+    for ending in (".csv", ".md", ".json"):
+        left.with_suffix(ending).unlink()
 
 
 def test_unknown_profile_is_refused(root, tmp_path):

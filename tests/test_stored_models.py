@@ -2,7 +2,9 @@
 
 import importlib
 import importlib.metadata
+import os
 import random
+import shutil
 import subprocess
 import sys
 import warnings
@@ -315,3 +317,22 @@ def test_load_record_says_what_it_expected(tmp_path):
     save_record(tmp_path / "a", {"x": np.arange(3)}, {"kind": "one"})
     with pytest.raises(Damaged, match="its kind is 'one'; expected 'two'"):
         load_record(tmp_path / "a", {"kind": "two"})
+
+
+def test_damaged_machine_code_is_named_and_compiled_again(root, tmp_path):
+    "What numba keeps beside the modules; all of it cut, as by a machine that lost its power."
+    shutil.copytree(root / "xyield", tmp_path / "xyield", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": str(tmp_path)}
+    ask = [sys.executable, "-c", "from xyield.command_line import main; main(['predict', 'MoNbTaTiW'])"]
+
+    def answer():
+        return subprocess.run(ask, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    first, kept = answer(), sorted((tmp_path / "xyield" / "__pycache__").glob("*.nb[ic]"))
+    assert first.returncode == 0 and {p.suffix for p in kept} == {".nbi", ".nbc"}
+    for path in kept:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    again = answer()
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert all(f"{path} is damaged" in again.stderr for path in kept)
+    assert answer().stderr == first.stderr

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from .experiments import Task, read_profile, read_tasks
+from .experiments import Task, code_cells, read_profile, read_tasks
 from .release import addresses
 from .report import changed_files, checksum, read_sidecar
 from xyield.store import (
@@ -56,6 +56,9 @@ def contents(
     settings, runs = read_profile(root / "profiles" / f"{profile}.yml", root / "nbs" / "experiments"), runs_dir()
     found = {f"store/{p.parent.name}/{p.name}": p for p in sorted(runs.glob("*/*.safetensors"))}
     found |= {f"notebooks/{p.name}": p for p in sorted((runs / profile / "notebooks").glob("*.ipynb"))}
+    for name, path in found.items():
+        if name.startswith("notebooks/"):
+            code_cells(path)  # names what is no notebook
     if not any(name.startswith("notebooks/") for name in found):
         raise ValueError(f"{runs / profile} has no notebooks that were run; expected those of `make reproduce`")
     output = (root / settings["output"]).resolve()

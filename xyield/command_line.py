@@ -7,6 +7,7 @@ __all__ = ['COMMANDS', 'main']
 
 # %% ../nbs/5_workshop/40_command_line.ipynb #1f050f88
 import importlib
+import re
 import sys
 import warnings
 
@@ -15,6 +16,7 @@ from fastcore.script import anno_parser
 # %% ../nbs/5_workshop/40_command_line.ipynb #10025f48
 COMMANDS = {  # name -> module:function
     "archive": "xyield.archive:archive",
+    "cost": "xyield.experiments:cost",
     "explain": "xyield.explanation:explain_command",
     "predict": "xyield.estimator:predict_command",
     "release": "xyield.release:release",
@@ -24,6 +26,11 @@ COMMANDS = {  # name -> module:function
     "unpack": "xyield.archive:unpack",
     "verify": "xyield.verify:verify",
 }
+
+
+def _for_a_shell(words: str) -> str:
+    "An error's advice to call our Python, as what the call gives."
+    return re.sub(r"pass celsius_to_kelvin\((\S+)\)", lambda call: f"that is {float(call[1]) + 273.15:g} K", words)
 
 
 def main(
@@ -47,7 +54,7 @@ def main(
             warnings.showwarning = lambda message, *_: print(f"xyield {name}: {message}", file=sys.stderr)
             result = command(**options)
     except (ValueError, IndexError, OSError) as error:
-        print(f"xyield {name}: {error}", file=sys.stderr)
+        print(f"xyield {name}: {_for_a_shell(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nxyield {name}: interrupted; the same command goes on where it stopped", file=sys.stderr)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TYPES', 'ELSEWHERE', 'KEYS', 'PARTS', 'ENDINGS', 'MASTER', 'LIBRARIES', 'code_cells', 'notebook_parameters',
            'check_parameters', 'given_parameters', 'current_parameters', 'read_yaml', 'declaration', 'Task',
-           'read_tasks', 'read_profile', 'lead', 'execute', 'costs', 'cost']
+           'read_tasks', 'read_profile', 'lead', 'execute', 'costs', 'nightly', 'cost']
 
 # %% ../nbs/5_workshop/37_experiments.ipynb #955a3dc3
 import ast
@@ -16,6 +16,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import platform
 import re
 import resource
 import sys
@@ -24,6 +25,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import yaml
@@ -387,33 +389,57 @@ def execute(
 # %% ../nbs/5_workshop/37_experiments.ipynb #26a00031
 def costs(
     folder: Path,  # of executed notebooks
-) -> pd.DataFrame:  # notebook, wall_minutes, core_minutes, peak_mib, processor, threads; longest first
-    "What each notebook that was run cost; raises `ValueError` if none was."
+) -> pd.DataFrame:  # notebook, started, ended, wall_minutes, core_minutes, peak_mib, processor, threads; longest first
+    "What each notebook that was run cost; raises `ValueError` if none was, or one is damaged."
     rows = []
     for path in sorted(Path(folder).glob("*.ipynb")):
-        said = json.loads(path.read_bytes())["metadata"].get("xyield")
-        if said:
-            rows.append({"notebook": path.stem, "wall_minutes": said["seconds"] / 60,
+        code_cells(path)  # names what is no notebook
+        noted = json.loads(path.read_bytes())["metadata"]
+        if said := noted.get("xyield"):
+            times = {"started": noted["papermill"]["start_time"], "ended": noted["papermill"]["end_time"]}
+            rows.append({"notebook": path.stem, **times, "wall_minutes": said["seconds"] / 60,
                          "core_minutes": said["cpu_seconds"] / 60, "peak_mib": said["peak_mib"],
                          "processor": said["processor"], "threads": said.get("threads", 1)})
     if not rows:
         raise ValueError(f"{folder} has no notebook that says what it cost; expected those of `make reproduce`")
     return pd.DataFrame(rows).sort_values("wall_minutes", ascending=False, ignore_index=True)
 
+# %% ../nbs/5_workshop/37_experiments.ipynb #5c17d022
+def nightly(
+    report: Path,  # JUnit's XML, as pytest writes it
+) -> str:  # Markdown; nothing if there is no report
+    "What the last `make nightly` tried, what came of it, and how long it took."
+    if not Path(report).is_file():
+        return ""
+    suite, = ElementTree.parse(report).iter("testsuite")
+    cases = sorted(suite.iter("testcase"), key=lambda case: -float(case.get("time")))
+    longest = ", ".join(f"`{case.get('name')}` {float(case.get('time')) / 60:.1f}" for case in cases[:5])
+    left = [f"`{case.get('name')}` ({skip.get('message')})" for case in cases for skip in case.iter("skipped")]
+    bad = [f"`{case.get('name')}`" for case in cases for kind in ("failure", "error") if case.find(kind) is not None]
+    return (f"`make nightly`, {suite.get('timestamp')[:10]}: {len(cases)} tests in {float(suite.get('time')) / 60:.0f} "
+            f"minutes. Failed: {', '.join(bad) or 'none'}. Skipped: {', '.join(left) or 'none'}. The longest, in "
+            f"minutes: {longest}.")
+
 # %% ../nbs/5_workshop/37_experiments.ipynb #26a00032
 def cost(
     profile: str = "laptop",  # whose run
 ) -> Path:  # the CSV
-    "Write tables/reproduction: what the last run of each notebook cost, the machine and the versions."
+    "Write tables/reproduction: what the last run of each notebook cost, the machine, versions, and `make nightly`."
     root = project_root()
     settings = read_profile(root / "profiles" / f"{profile}.yml", root / "nbs" / "experiments")
     table = costs(runs_dir() / profile / "notebooks")
     shown = table.assign(**{name: table[name].map("{:.1f}".format) for name in ("wall_minutes", "core_minutes")},
-                         peak_mib=table["peak_mib"].map("{:.0f}".format)).drop(columns=["processor", "threads"])
-    software = ", ".join(f"{k} {v}" for k, v in versions("torch", "numpy", "scikit-learn", "snakemake").items())
-    total = table[["core_minutes", "wall_minutes"]].sum()
-    notes = (f"{len(table)} notebooks, together {total['core_minutes']:.1f} core-minutes; one after the other they "
-             f"would take {total['wall_minutes']:.1f} minutes. {', '.join(table['processor'].unique())}, "
-             f"{os.cpu_count()} cores; {software}.")
+                         peak_mib=table["peak_mib"].map("{:.0f}".format))
+    shown = shown[["notebook", "wall_minutes", "core_minutes", "peak_mib"]]
+    shown.columns = ["notebook", "minutes", "core-minutes", "peak memory, MiB"]
+    packages = versions("torch", "numpy", "scikit-learn", "numba", "snakemake")
+    software = ", ".join(f"{name} {version}" for name, version in packages.items())
+    total, started, ended = table[["core_minutes", "wall_minutes"]].sum(), table["started"].min(), table["ended"].max()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    span = (pd.Timestamp(ended) - pd.Timestamp(started)).total_seconds() / 60
+    notes = (f"{len(table)} notebooks, together {total['core_minutes']:.1f} core-minutes, in {span:.1f} minutes from "
+             f"{started[:16]} on; one after the other they would take {total['wall_minutes']:.1f} minutes. "
+             f"{', '.join(table['processor'].unique())}, {os.cpu_count()} cores, {memory / 2**30:.0f} GiB; "
+             f"{platform.platform()}; {software}.")
     return write_table(table, root / settings["output"] / "tables" / "reproduction.csv", "What a reproduction costs",
-                       profile, {}, shown, notes)
+                       profile, {}, shown, f"{notes}\n\n{nightly(runs_dir() / 'nightly.xml')}".strip())

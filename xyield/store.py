@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['DATA', 'project_root', 'runs_dir', 'atomic_path', 'write_json', 'digest', 'imports', 'closure', 'code_version',
            'arithmetic', 'foreign_code', 'identity', 'Damaged', 'save_record', 'load_record', 'set_aside',
-           'whole_record', 'record_path', 'stored', 'git_commit', 'versions', 'sha256', 'machine', 'cells_run',
-           'notebook_version', 'code_record']
+           'whole_record', 'record_path', 'stored', 'clear_damaged_caches', 'git_commit', 'versions', 'sha256',
+           'machine', 'cells_run', 'notebook_version', 'code_record']
 
 # %% ../nbs/5_workshop/36_store.ipynb #7c4e983c
 import ast
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -19,6 +20,7 @@ import importlib.util
 import itertools
 import json
 import os
+import pickletools
 import platform
 import shutil
 import subprocess
@@ -515,6 +517,38 @@ def _computed(path, identity, compute, progress):
         return found
     progress.unlink(missing_ok=True)
     return load_record(path, identity)  # the same whether it was computed or read
+
+# %% ../nbs/5_workshop/36_store.ipynb #5c17d002
+def _whole(path: Path) -> bool:
+    "Whether numba could read a file of its cache: an index is its version and the rest, code is one pickle."
+    try:
+        with path.open("rb") as file:
+            for _ in range(2 if path.suffix == ".nbi" else 1):
+                collections.deque(pickletools.genops(file), maxlen=0)  # reads, and runs nothing
+        return True
+    except Exception:  # whatever a damaged pickle leads to
+        return False
+
+
+def clear_damaged_caches(
+    *folders: Path,  # the package's own if not given: beside its modules, and in the user's cache
+) -> list[Path]:  # what was removed
+    "Remove what is not whole of the machine code that numba keeps for this package, and say so."
+    users = Path(os.environ.get("NUMBA_CACHE_DIR") or Path.home() / ".cache" / "numba")
+    beside = Path(importlib.util.find_spec("xyield").origin).with_name("__pycache__")
+    files = [p for folder in folders or (beside, *users.glob("xyield_*")) for p in sorted(folder.glob("*.nb[ic]"))]
+    damaged = [path for path in files if not _whole(path)]
+    for path in damaged:
+        warnings.warn(f"{path} is damaged; it is removed, and numba compiles its function again", stacklevel=2)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OSError(f"{path} is damaged and cannot be removed ({error}); NUMBA_CACHE_DIR=FOLDER "
+                          "lets numba keep its machine code elsewhere") from None
+    return damaged
+
+
+clear_damaged_caches()
 
 # %% ../nbs/5_workshop/36_store.ipynb #d4101167
 def git_commit() -> str | None:
