@@ -125,12 +125,6 @@ class Alloys(World):
     def masked(self, name):
         return name.endswith("weight") and name.split(".")[0] != "output"
 
-    def pretrained_seeds(self, seeds):
-        return [seed % self.n_pretrained for seed in seeds]
-
-    def pretrained_together(self, seeds):
-        return list(range(self.n_pretrained))  # all of them, whichever a stack needs: no two stacks train the same one
-
     def batches(self, domain, seeds, epoch, batch_size):
         images, strengths, support = self.data(domain, seeds)
         targets, order = _targets(self.task, strengths, seeds), epoch_batches(support, seeds, epoch, batch_size)

@@ -115,14 +115,15 @@ class World(ABC):
         return {}
 
     masked = None  # a method of (name) -> bool: may this parameter be pruned? `None` leaves it to `maskable`
+    n_pretrained = None  # how many pretrained networks the seeds share, in turn; `None`: each seed has its own
 
     def pretrained_seeds(self, seeds: list[int]) -> list[int]:
         "For each seed, that of the network pretrained on the source which it starts from."
-        return seeds
+        return [seed % self.n_pretrained for seed in seeds] if self.n_pretrained else seeds
 
     def pretrained_together(self, seeds: list[int]) -> list[int]:
-        "The seeds of all networks that are pretrained in one stack with those that `seeds` start from."
-        return list(dict.fromkeys(self.pretrained_seeds(seeds)))
+        "The seeds that are pretrained in one stack: all shared ones, so that no two stacks train the same network."
+        return list(range(self.n_pretrained)) if self.n_pretrained else seeds
 
     def determines(self, domains: set[str]) -> dict:
         """What of this world determines a network that has seen `domains` only, and what is said of it in `evaluate`.
