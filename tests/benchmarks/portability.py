@@ -51,15 +51,15 @@ def run(profile: str, folder: Path):
 
 def compare(once: Path, other: Path) -> dict:
     "How a table differs from the first run's: its cells, and means that have an interval beside them."
-    first, second = pd.read_csv(once), pd.read_csv(other)
-    numbers = first.select_dtypes("number").columns
+    first, second = (pd.read_csv(p).filter(regex="^(?!seconds)") for p in (once, other))  # times are another matter
+    numbers = list(first.select_dtypes("number"))
     same = (first == second) | (first.isna() & second.isna())
-    apart = np.where(same[numbers], 0, (first[numbers] - second[numbers]).abs().fillna(np.inf)) if len(numbers) else np.zeros(1)
-    size = first[numbers].abs().clip(lower=1e-12).fillna(1) if len(numbers) else 1
-    pairs = [(c, c.removesuffix("mean") + "ci95") for c in numbers if c.endswith("mean") and "paper" not in c]
+    apart = (first[numbers] - second[numbers]).abs().fillna(np.inf).where(~same[numbers], 0).to_numpy()
+    size = first[numbers].abs().clip(lower=1e-12).fillna(1).to_numpy()
+    pairs = [(c, f"{c.removesuffix('_mean')}_ci95") for c in numbers if not c.startswith("paper")]
     within = [((first[m] - second[m]).abs() <= first[i])[first[i].notna()] for m, i in pairs if i in first]
-    return {"cells": same.size, "same": int(same.to_numpy().sum()), "largest": float(np.max(apart)),
-            "largest_relative": float(np.max(apart / size)), "means": sum(map(len, within)),
+    return {"cells": same.size, "same": int(same.to_numpy().sum()), "largest": float(np.max(apart, initial=0)),
+            "largest_relative": float(np.max(apart / size, initial=0)), "means": sum(map(len, within)),
             "within": int(sum(w.sum() for w in within))}
 
 
