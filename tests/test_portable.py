@@ -1,4 +1,4 @@
-"""The container, the catalogue and the configuration fit the repository, and what `make portability` counts is right."""
+"""The container, the catalogue and the configuration fit the repository; what `make portability` counts is right."""
 
 import json
 import re
