@@ -1,4 +1,4 @@
-"""The container, the catalogue and the configuration fit the repository; nothing here can build an image."""
+"""The container, the catalogue and the configuration fit the repository; what `make portability` counts is right."""
 
 import json
 import re
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 from packaging.specifiers import SpecifierSet
+
+from tests.benchmarks.portability import compare, in_words
 
 ROOT = Path(__file__).parents[1]
 KNOWN = {"FROM", "RUN", "COPY", "WORKDIR", "ENV", "ENTRYPOINT", "CMD", "ARG", "LABEL", "USER"}
@@ -69,3 +71,17 @@ def test_catalogue_entry_is_what_the_catalogue_reads():
     assert set(entry) == {"mandatory-flags", "software-stack-deployment", "report"}
     assert set(entry["mandatory-flags"]) == {"desc", "flags"}
     assert all(isinstance(value, bool) for value in entry["software-stack-deployment"].values())
+
+
+def test_a_table_of_another_arithmetic_is_compared_cell_by_cell(tmp_path):
+    first, other = tmp_path / "first.csv", tmp_path / "other.csv"
+    first.write_text("method,mse_mean,mse_ci95,seconds,paper_mean\na,1.0,0.1,3,\nb,2.0,0.1,4,5\nc,3.0,,5,6\n")
+    other.write_text("method,mse_mean,mse_ci95,seconds,paper_mean\na,1.05,0.1,9,\nb,2.5,0.1,9,5\nc,3.0,,9,6\n")
+    assert in_words(compare(first, first)) == "to the digit"
+    found = compare(first, other)
+    assert (found["cells"], found["same"], found["means"], found["within"]) == (12, 10, 2, 1)
+    assert (found["largest"], found["largest_relative"]) == (0.5, 0.25)
+    other.write_text(first.read_text().replace("b,2.0", "B,2.0"))
+    assert compare(first, other)["same"] == 11
+    other.write_text(first.read_text().replace("b,2.0", "b,"))
+    assert compare(first, other)["largest"] == float("inf")

@@ -3,7 +3,7 @@
 The same notebooks, each time into an empty store, with the libraries told to compute as on another processor, or with
 another number of threads. What this processor does not have cannot be tried: settings only take instructions away.
 
-    python tests/benchmarks/portability.py [--profiles smoke,laptop] [--output FOLDER]
+    python tests/benchmarks/portability.py [--profiles smoke,laptop] [--settings again,two threads] [--output FOLDER]
 """
 
 import argparse
@@ -51,22 +51,22 @@ def run(profile: str, folder: Path):
 
 def compare(once: Path, other: Path) -> dict:
     "How a table differs from the first run's: its cells, and means that have an interval beside them."
-    first, second = pd.read_csv(once), pd.read_csv(other)
-    numbers = first.select_dtypes("number").columns
+    first, second = (pd.read_csv(p).filter(regex="^(?!seconds)") for p in (once, other))  # times are another matter
+    numbers = list(first.select_dtypes("number"))
     same = (first == second) | (first.isna() & second.isna())
-    apart = np.where(same[numbers], 0, (first[numbers] - second[numbers]).abs().fillna(np.inf)) if len(numbers) else np.zeros(1)
-    size = first[numbers].abs().clip(lower=1e-12).fillna(1) if len(numbers) else 1
-    pairs = [(c, c.removesuffix("mean") + "ci95") for c in numbers if c.endswith("mean") and "paper" not in c]
+    apart = (first[numbers] - second[numbers]).abs().fillna(np.inf).where(~same[numbers], 0).to_numpy()
+    size = first[numbers].abs().clip(lower=1e-12).fillna(1).to_numpy()
+    pairs = [(c, f"{c.removesuffix('_mean')}_ci95") for c in numbers if not c.startswith("paper")]
     within = [((first[m] - second[m]).abs() <= first[i])[first[i].notna()] for m, i in pairs if i in first]
-    return {"cells": same.size, "same": int(same.to_numpy().sum()), "largest": float(np.max(apart)),
-            "largest_relative": float(np.max(apart / size)), "means": sum(map(len, within)),
+    return {"cells": same.size, "same": int(same.to_numpy().sum()), "largest": float(np.max(apart, initial=0)),
+            "largest_relative": float(np.max(apart / size, initial=0)), "means": sum(map(len, within)),
             "within": int(sum(w.sum() for w in within))}
 
 
-def measure(profiles: list[str], keep: Path) -> pd.DataFrame:
+def measure(profiles: list[str], settings: list[str], keep: Path) -> pd.DataFrame:
     rows = []
     for profile in profiles:
-        for setting in PLAN[profile][0]:
+        for setting in (s for s in PLAN[profile][0] if s in ("once", *settings)):
             folder = keep / profile / setting.replace(" ", "-")
             environment = os.environ | ONE | SETTINGS[setting] | {"XYIELD_RUNS": str(folder)}
             command = [sys.executable, __file__, "--run", profile, "--output", folder]
@@ -89,20 +89,22 @@ def in_words(row) -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profiles", default="smoke,laptop")
+    parser.add_argument("--settings", default=",".join(SETTINGS))
     parser.add_argument("--output", default="tables")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.run:
         return run(chosen.run, Path(chosen.output).resolve())
+    settings = [name for name in SETTINGS if name in chosen.settings.split(",")]
     runs_dir().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=runs_dir()) as keep:
-        table = measure(chosen.profiles.split(","), Path(keep))
+        table = measure(chosen.profiles.split(","), settings, Path(keep))
     shown = table[["profile", "table", "setting"]].assign(result=table.apply(in_words, axis=1))
     notes = (f"Each against a first run, on {machine()['processor']} with one thread; “again” is the same once more. "
              "“apart” is relative. No setting adds instructions that this processor lacks, such as AVX-512.")
     write_table(table, Path(chosen.output) / "portability.csv", "Which tables come back on another arithmetic", "bench",
-                {"profiles": chosen.profiles, "settings": SETTINGS, "targets": {p: PLAN[p][1] for p in PLAN}},
-                shown, notes)
+                {"profiles": chosen.profiles, "settings": {name: SETTINGS[name] for name in settings},
+                 "targets": {profile: PLAN[profile][1] for profile in chosen.profiles.split(",")}}, shown, notes)
 
 
 if __name__ == "__main__":
