@@ -108,9 +108,11 @@ def test_code_on_pages_fits_and_plumbing_is_folded(trees):
 
 def weight(path, tree):
     "Bytes of a page and of the files that it names; MathJax and the playground's data, which few pages load, aside."
-    loaded = {urlsplit(u).path for u in addresses(tree, "script[src]", "link[rel=stylesheet][href]", "img[src]")}
-    files = [(path.parent / unquote(u)).resolve() for u in loaded if u and "mathjax" not in u]
-    return path.stat().st_size + sum(f.stat().st_size for f in files if f.name != "playground-data.js")
+    named = addresses(tree, "script[src]", "link[rel=stylesheet][href]", "link[rel~=icon][href]", "img[src]")
+    files = {(path.parent / unquote(urlsplit(url).path)).resolve() for url in named if "mathjax" not in url}
+    for sheet in [file for file in files if file.suffix == ".css"]:
+        files |= {(sheet.parent / name).resolve() for name in re.findall(r'@import "([^"]+)"', sheet.read_text())}
+    return path.stat().st_size + sum(file.stat().st_size for file in files if file.name != "playground-data.js")
 
 
 def test_pages_are_light(trees):
