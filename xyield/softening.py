@@ -216,7 +216,11 @@ def checked_inputs(X) -> np.ndarray:  # float64 [n, 12]
     return found
 
 
-def checked_training(model, X, y) -> tuple[np.ndarray, np.ndarray]:  # [n, 12] and GPa [n], float64, nobody else's
+def checked_training(
+    model,  # that is to learn, for the message
+    X,  # n alloys, as for `as_inputs`
+    y,  # GPa [n]
+) -> tuple[np.ndarray, np.ndarray]:  # float64 [n, 12] and [n], nobody else's
     "What `model` is to learn from; raises `ValueError` if it is no alloys, or not a strength for each."
     if y is None:
         raise ValueError(f"{type(model).__name__} requires y to be passed, but the target y is None")
