@@ -180,7 +180,7 @@ def test_command_line(model, tmp_path, capsys):
 def test_the_packages_model_is_what_a_fit_gives_today():
     with warnings.catch_warnings(action="error"):  # out of date: run chapter 32, as `make notebooks` does, and commit
         shipped = estimator.shipped_estimator()
-    fitted = XYieldEstimator().fit(POINTS, POINTS["yield_strength"], publications(POINTS))
+    fitted = estimator.of_all_measurements().fit(POINTS, POINTS["yield_strength"], publications(POINTS))
     for name, samples in fitted.samples_.items():
         np.testing.assert_allclose(shipped.samples_[name], samples, rtol=1e-6)
     found, expected = (m.predict(POINTS, return_std=True) for m in (shipped, fitted))
@@ -225,7 +225,7 @@ def measured(monkeypatch, points):
 CHANGES = {
     "its code is": lambda path, patch: edited(patch, "simulator", "ALPHA = 1 / 12", "ALPHA = 1 / 13"),
     "its settings are": lambda path, patch: patch.setattr(
-        estimator, "XYieldEstimator", lambda: XYieldEstimator(n_steps=301)),
+        estimator, "of_all_measurements", lambda: XYieldEstimator(n_steps=301)),
     "other measurements": lambda path, patch: measured(
         patch, POINTS.assign(yield_strength=POINTS["yield_strength"] + 1e-3)),
     "fitted to other": lambda path, patch: measured(patch, POINTS[:-1]),
@@ -242,7 +242,7 @@ def test_a_model_that_is_not_of_today_is_not_used_and_the_reason_is_named(shippe
 
 
 def test_another_default_is_fitted_and_stored_only_where_there_is_a_store(tmp_path, monkeypatch):
-    monkeypatch.setattr(estimator, "XYieldEstimator", lambda: XYieldEstimator(n_steps=4, n_kept=1, n_chains=1))
+    monkeypatch.setattr(estimator, "of_all_measurements", lambda: XYieldEstimator(n_steps=4, n_kept=1, n_chains=1))
     monkeypatch.setenv("XYIELD_RUNS", str(tmp_path / "runs"))
     for made, n in ((False, 0), (True, 1)):
         if made:

@@ -272,6 +272,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'xyield.estimator.answers': ('4_beyond/estimator.html#answers', 'xyield/estimator.py'),
                                   'xyield.estimator.default_estimator': ( '4_beyond/estimator.html#default_estimator',
                                                                           'xyield/estimator.py'),
+                                  'xyield.estimator.of_all_measurements': ( '4_beyond/estimator.html#of_all_measurements',
+                                                                            'xyield/estimator.py'),
                                   'xyield.estimator.predict_command': ('4_beyond/estimator.html#predict_command', 'xyield/estimator.py'),
                                   'xyield.estimator.publications': ('4_beyond/estimator.html#publications', 'xyield/estimator.py'),
                                   'xyield.estimator.shipped_estimator': ( '4_beyond/estimator.html#shipped_estimator',

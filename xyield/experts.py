@@ -179,7 +179,7 @@ class TwoExperts(Saved, RegressorMixin, BaseEstimator):
     `[n, 12]` of fractions and temperatures.
     """
 
-    def __init__(self, n_steps=300, n_kept=12, n_chains=2, seed=0, without=()):
+    def __init__(self, n_steps=300, n_kept=28, n_chains=2, seed=0, without=()):
         self.n_steps = n_steps  # of each chain
         self.n_kept = n_kept  # samples of the scales, of each chain, that predictions are averaged over
         self.n_chains = n_chains  # for each expert
@@ -326,7 +326,8 @@ def left_out(
     x, found = as_features(self.X_), {}
     with threadpool_limits(1, "blas"):
         for name, samples in self.samples_.items():
-            each = [_left_out(EXPERTS[name], z, x, self.y_, groups) for z in samples[::2]]  # enough for one number
+            some = samples[:: max(1, len(samples) // 12)]  # enough for one number
+            each = [_left_out(EXPERTS[name], z, x, self.y_, groups) for z in some]
             found[name] = [_opinion(*map(np.array, zip(*group, strict=True))) for group in zip(*each, strict=True)]
     return [_together({name: found[name][i] for name in found}, len(self.y_)) for i in range(len(groups))]
 
