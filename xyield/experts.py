@@ -223,7 +223,7 @@ def _labels(inputs, groups) -> np.ndarray:  # of text [n]
         raise ValueError(f"{len(found)} groups are given; expected {len(inputs)}, one for each point")
     return found
 
-
+# %% ../nbs/4_beyond/30_experts.ipynb #30c0de08
 @patch
 def fit(
     self: TwoExperts,
