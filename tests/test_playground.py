@@ -105,8 +105,9 @@ def test_what_people_type_is_read_or_refused_with_a_reason(javascript):
 
 
 def test_models_say_what_they_say_in_python(javascript):
-    from playground import ensemble, fitted, networks
+    from playground import ensemble, networks
 
+    from xyield.estimator import default_estimator
     from xyield.simulator import yield_strength
 
     found = javascript("""
@@ -114,11 +115,11 @@ def test_models_say_what_they_say_in_python(javascript):
         return ALLOYS.map(text => {
           const c = XY.parse(DATA, text).composition;
           return { simulated: ["table4", "atlas"].map(p => XY.simulate(DATA, c, KELVIN, p)),
-                   ours: XY.strength(DATA, model, c, KELVIN), outside: KELVIN.map(T => XY.extrapolation(DATA, c, T)),
+                   ours: XY.strength(DATA, model, c, KELVIN), remarks: KELVIN.map(T => XY.remark(DATA, c, T)),
                    outputs: KELVIN.map(T => XY.predictAt(DATA, networks, c, T)),
                    band: KELVIN.map(T => XY.band(DATA, XY.predictAt(DATA, networks, c, T))) };
         });""", ALLOYS=ALLOYS, KELVIN=KELVIN)
-    kelvin, model, constant = np.array(KELVIN), fitted(), networks()[1]["constant_gpa"]
+    kelvin, model, constant = np.array(KELVIN), default_estimator(), networks()[1]["constant_gpa"]
     for text, answer in zip(ALLOYS, found, strict=True):
         composition = parse_formula(text)
         for preset, simulated in zip(("table4", "atlas"), answer["simulated"], strict=True):
@@ -127,7 +128,7 @@ def test_models_say_what_they_say_in_python(javascript):
         mean, std = model.predict(asked, return_std=True)
         np.testing.assert_allclose([p["mean"] for p in answer["ours"]], mean, atol=1e-6, err_msg=text)
         np.testing.assert_allclose([p["std"] for p in answer["ours"]], std, atol=1e-6, err_msg=text)
-        assert answer["outside"] == model.extrapolation(asked)
+        assert answer["remarks"] == model.remarks(asked)
         outputs = ensemble(composition, kelvin)
         np.testing.assert_allclose(np.transpose(answer["outputs"]), outputs, atol=1e-4, err_msg=text)
         sigma = (outputs.var(0, ddof=1) + constant**2) ** 0.5

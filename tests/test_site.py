@@ -331,15 +331,15 @@ def test_sliders_move_the_numbers_and_the_address(playground):
 
 
 def test_our_model_says_what_it_says_in_python(playground):
-    from playground import fitted
+    from xyield.estimator import default_estimator
 
     page = playground("#CrFeWZr&at=300")
     asked = pd.DataFrame({"formula": ["CrFeWZr"], "temperature": [300.0]})
-    strength, std = (value.item() for value in fitted().predict(asked, return_std=True))
+    strength, std = (value.item() for value in default_estimator().predict(asked, return_std=True))
     low, high = max(strength - 1.96 * std, 0), strength + 1.96 * std
     shown = page.locator('tr [data-value="ours"]').inner_text()
     assert shown == f"{strength:.2f} ({low:.2f}–{high:.2f})"
-    assert "no alloy with Fe" in part(page, "warnings").inner_text()
+    assert "no measured alloy has Fe" in part(page, "warnings").inner_text()
 
 
 def test_playground_reads_what_people_type_and_says_what_it_cannot(playground):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 
 import xyield.estimator
 from xyield import store
@@ -211,7 +211,8 @@ def test_a_stored_row_is_not_fitted_again(runs):
 @pytest.fixture
 def quick(monkeypatch):
     "The default estimator with a sampler of four steps."
-    monkeypatch.setattr(xyield.estimator, "XYieldEstimator", lambda: XYieldEstimator(n_steps=4, n_kept=2, n_chains=1))
+    quick = XYieldEstimator(n_steps=4, n_kept=2, n_chains=1)
+    monkeypatch.setattr(xyield.estimator, "of_all_measurements", lambda: clone(quick))
     return xyield.estimator.default_estimator
 
 
@@ -305,7 +306,7 @@ def test_a_prediction_is_given_when_the_disk_is_full(runs, tmp_path):
     limit = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
              "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
              "import xyield.estimator as e; S = e.XYieldEstimator; "
-             "e.XYieldEstimator = lambda: S(n_steps=4, n_kept=2, n_chains=1); "
+             "e.of_all_measurements = lambda: S(n_steps=4, n_kept=2, n_chains=1); "
              "from xyield.command_line import main; sys.exit(main(['predict', 'MoNbTaTi']))")
     found = subprocess.run([sys.executable, "-c", limit], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert found.returncode == 0, found.stderr

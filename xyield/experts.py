@@ -7,14 +7,14 @@ __all__ = ['ELEMENT_SCALES', 'EXPERTS', 'CHUNK', 'WIDENING', 'FORMAT', 'Expert',
            'covariance', 'variance', 'log_likelihood', 'weight', 'Opinion', 'mixture', 'TwoExperts', 'learned_widening']
 
 # %% ../nbs/4_beyond/30_experts.ipynb #df62dc24
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from fastcore.basics import patch
-from numba import njit
 from scipy.linalg import cho_solve, solve_triangular
-from scipy.linalg.lapack import dpotrf
 from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -23,15 +23,16 @@ from threadpoolctl import threadpool_limits
 from .alloys import PALETTE, alloy_system, as_inputs, as_numbers, as_yield_strengths
 from .checks import check_count
 from .descriptors import DESCRIPTORS
-from .kernel import _compile, _exp
 from xyield.softening import (
     RELEVANCE,
     SCALES,
     Saved,
     Scale,
     _factors,
+    _gaussian,
     alloy_inputs,
     checked_inputs,
+    checked_training,
     slice_samples,
 )
 
@@ -65,13 +66,15 @@ EXPERTS = {"descriptors": Expert(SCALES, len(DESCRIPTORS)), "elements": Expert(E
 
 # %% ../nbs/4_beyond/30_experts.ipynb #5cb1881e
 class Features(NamedTuple):
-    "What an expert sees of n alloys for given scales."
+    "What an expert sees of n points for given scales: p different alloys at r different temperatures."
 
     envelope: np.ndarray  # g [n]
-    thermal: np.ndarray  # u [n]
     shared: np.ndarray  # φ, GPa [k, n]
-    place: np.ndarray  # p [d, n]
-    kelvin: np.ndarray  # t, in length scales [n]
+    alloy: np.ndarray  # which of the p alloys [n]
+    place: np.ndarray  # p [p, d]
+    when: np.ndarray  # which of the r temperatures [n]
+    kelvin: np.ndarray  # t, in length scales [r, 1]
+    thermal: np.ndarray  # u [r]
     fast: float  # s_f², GPa²
     slow: float  # s_s², GPa²
 
@@ -83,65 +86,46 @@ def features(
     "Of the expert whose scales these are."
     g, u = _factors(s, x)
     shared = [np.full_like(g, s["constant"]), s["thermal"] * u, s["simulator"] * x["simulated"] ** s["power"]]
+    _, first, alloy = np.unique(x["alloy"], return_index=True, return_inverse=True)
+    _, early, when = np.unique(x["kelvin"], return_index=True, return_inverse=True)
     if "local" not in s:
-        place = (x["descriptors"] * (s["relevance"] / s["length"])).T
+        place = x["descriptors"][first] * (s["relevance"] / s["length"])
         fast, slow = s["chemistry"] ** 2, s["chemistry_temperature"] ** 2
     else:
         c = x["fractions"].T
-        shared, place = [*shared, *(s["softening_elements"] * u * c), *(s["elements"] * c)], c / s["fraction"]
-        fast, slow = 0.0, s["local"] ** 2
-    return Features(g, u, np.array(shared), np.ascontiguousarray(place), x["kelvin"] / s["kelvins"], fast, slow)
+        shared += [*(s["softening_elements"] * u * c), *(s["elements"] * c)]
+        place, fast, slow = x["fractions"][first] / s["fraction"], 0.0, s["local"] ** 2
+    kelvin = x["kelvin"][early, None] / s["kelvins"]
+    return Features(g, np.array(shared), alloy, place, when, kelvin, u[early], fast, slow)
 
 
-def as_features(X: np.ndarray) -> dict:  # as `alloy_inputs`, with fractions
+def as_features(X: np.ndarray) -> dict:  # as `alloy_inputs`, with fractions, and a number for each different alloy
     "What both experts are made of, from checked inputs `[n, 12]`."
-    return alloy_inputs(X[:, :-1], X[:, -1]) | {"fractions": X[:, :-1]}
+    alloy = np.unique(X[:, :-1], axis=0, return_inverse=True)[1]
+    return alloy_inputs(X[:, :-1], X[:, -1]) | {"fractions": X[:, :-1], "alloy": alloy}
 
 # %% ../nbs/4_beyond/30_experts.ipynb #3af1c1fe
-@njit(**_compile)
-def _rows(k, half, a, b):
-    "Fill k[n, m] for two `Features`; below the diagonal only if `half`."
-    m = k.shape[1]
-    near, late, shared, bits = np.empty(m), np.empty(m), np.empty(m), np.empty(m, np.int64)
-    for i in range(k.shape[0]):
-        n = i + 1 if half else m
-        for j in range(n):
-            near[j], shared[j], late[j] = 0.0, 0.0, max(-0.5 * (a.kelvin[i] - b.kelvin[j]) ** 2, -300.0)
-        for d in range(len(a.place)):
-            for j in range(n):
-                near[j] -= 0.5 * (a.place[d, i] - b.place[d, j]) ** 2
-        for d in range(len(a.shared)):
-            for j in range(n):
-                shared[j] += a.shared[d, i] * b.shared[d, j]
-        for j in range(n):
-            near[j] = max(near[j], -300.0)
-        _exp(near[:n], near[:n], bits[:n])
-        _exp(late[:n], late[:n], bits[:n])
-        for j in range(n):
-            hood = near[j] * (a.fast * a.thermal[i] * b.thermal[j] + a.slow * late[j])
-            k[i, j] = a.envelope[i] * b.envelope[j] * (shared[j] + hood)
-
-
-def covariance(a: Features, b: Features) -> np.ndarray:  # GPa² [n, m]; lower triangle only if a is b
+def covariance(a: Features, b: Features) -> np.ndarray:  # GPa² [n, m]
     "Prior covariance of the strengths, without the noise."
-    k = np.zeros((len(a.kelvin), len(b.kelvin)))
-    _rows(k, a is b, a, b)
-    return k
+    late = a.slow * _gaussian(a.kelvin, b.kelvin)
+    late += np.outer(a.fast * a.thermal, b.thermal)
+    k = _gaussian(a.place, b.place)[a.alloy].take(b.alloy, 1)
+    k *= late[a.when].take(b.when, 1)
+    k += a.shared.T @ b.shared
+    k *= a.envelope[:, None]
+    return np.multiply(k, b.envelope, out=k)
 
 
 def variance(a: Features) -> np.ndarray:  # GPa² [n]
     "The diagonal of `covariance`, without the rest of it."
-    return a.envelope**2 * ((a.shared**2).sum(0) + a.fast * a.thermal**2 + a.slow)
+    return a.envelope**2 * ((a.shared**2).sum(0) + a.fast * a.thermal[a.when] ** 2 + a.slow)
 
 # %% ../nbs/4_beyond/30_experts.ipynb #f2533129
 def _factor(s, seen) -> np.ndarray:
     "Lower Cholesky factor of the covariance of measurements; raises `LinAlgError`."
     k = covariance(seen, seen)
     k[np.diag_indices_from(k)] += s["noise"] ** 2
-    upper, problem = dpotrf(k.T, lower=0, overwrite_a=True)  # in place: to LAPACK, rows are columns
-    if problem:
-        raise np.linalg.LinAlgError("the covariance is not positive definite")
-    return upper.T
+    return np.linalg.cholesky(k)  # unlike scipy's, it lets other threads work
 
 
 def log_likelihood(
@@ -203,11 +187,18 @@ class TwoExperts(Saved, RegressorMixin, BaseEstimator):
         self.without = without  # "descriptors", "elements" or "widening", for the ablation
 
 # %% ../nbs/4_beyond/30_experts.ipynb #f796ea49
-def _sampled(expert: Expert, x: dict, y: np.ndarray, model: TwoExperts) -> np.ndarray:
-    seeds = model.n_chains * model.seed + np.arange(model.n_chains)
-    chains = [slice_samples(lambda z: log_likelihood(expert, z, x, y), len(expert), model.n_steps, model.n_kept, s)
-              for s in seeds]
-    return np.concatenate(chains)
+def _sampled(experts: dict[str, Expert], x: dict, y: np.ndarray, model: TwoExperts) -> dict[str, np.ndarray]:
+    "Samples of each expert's scales, the chains of all of them side by side."
+    def chain(name, seed):
+        def likelihood(z):
+            return log_likelihood(experts[name], z, x, y)
+
+        return slice_samples(likelihood, len(experts[name]), model.n_steps, model.n_kept, seed)
+
+    seeds = [int(model.n_chains) * int(model.seed) + i for i in range(model.n_chains)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool, threadpool_limits(1, "blas"):
+        found = {name: [pool.submit(chain, name, s) for s in seeds] for name in experts}
+        return {name: np.concatenate([c.result() for c in chains]) for name, chains in found.items()}
 
 
 @patch
@@ -215,11 +206,24 @@ def _check(self: TwoExperts):
     for name in ("n_steps", "n_kept", "n_chains"):
         check_count(name, getattr(self, name))
     check_count("seed", self.seed, least=0)
-    known = {*EXPERTS, "widening"}
-    if isinstance(self.without, str) or set(self.without) - known or set(EXPERTS) <= set(self.without):
-        raise ValueError(f"without is {self.without!r}; expected some of {', '.join(sorted(known))}, not both experts")
+    known, without = {*EXPERTS, "widening"}, self.without
+    if isinstance(without, str) or not np.iterable(without) or not all(isinstance(w, str) for w in without) or \
+            set(without) - known or set(EXPERTS) <= set(without):
+        raise ValueError(f"without is {without!r}; expected some of {', '.join(sorted(known))}, not both experts")
 
 
+def _labels(inputs, groups) -> np.ndarray:  # of text [n]
+    "Which group each point is of: alloy systems if no groups are given."
+    if groups is None:
+        return np.array([alloy_system(c) for c in inputs[:, :-1]])
+    if isinstance(groups, str) or not np.iterable(groups):
+        raise ValueError(f"groups are {groups!r}; expected one for each point")
+    found = np.array([str(g) for g in groups])
+    if len(found) != len(inputs):
+        raise ValueError(f"{len(found)} groups are given; expected {len(inputs)}, one for each point")
+    return found
+
+# %% ../nbs/4_beyond/30_experts.ipynb #30c0de08
 @patch
 def fit(
     self: TwoExperts,
@@ -229,20 +233,19 @@ def fit(
 ):
     "Sample the scales of both experts; raises `ValueError` on bad alloys, temperatures, strengths or settings."
     self._check()
-    inputs, strengths = checked_inputs(X), as_yield_strengths(y)
-    if strengths.shape != (len(inputs),):
-        raise ValueError(f"y has shape {strengths.shape}; expected {len(inputs)} strengths in GPa")
-    groups = [alloy_system(c) for c in inputs[:, :-1]] if groups is None else [str(g) for g in groups]
-    if len(groups) != len(inputs):
-        raise ValueError(f"{len(groups)} groups are given; expected {len(inputs)}, one for each point")
+    inputs, strengths = checked_training(self, X, y)
+    labels = _labels(inputs, groups)
     x, experts = as_features(inputs), {n: e for n, e in EXPERTS.items() if n not in self.without}
-    with threadpool_limits(1, "blas"):
-        self.samples_ = {name: _sampled(expert, x, strengths, self) for name, expert in experts.items()}
-        self.X_, self.y_, self.widening_ = inputs, strengths, 1.0
-        if "widening" not in self.without:
-            self.widening_ = learned_widening(self, groups)
+    self.samples_ = _sampled(experts, x, strengths, self)
+    self.X_, self.y_ = inputs, strengths
+    self._widen(labels)
     _remember_columns(self, X)
     return self
+
+
+@patch
+def _widen(self: TwoExperts, labels):
+    self.widening_ = 1.0 if "widening" in self.without else learned_widening(self, labels)
 
 
 def _remember_columns(model, X):
@@ -323,7 +326,8 @@ def left_out(
     x, found = as_features(self.X_), {}
     with threadpool_limits(1, "blas"):
         for name, samples in self.samples_.items():
-            each = [_left_out(EXPERTS[name], z, x, self.y_, groups) for z in samples[::4]]  # enough for one number
+            some = samples[:: max(1, len(samples) // 12)]  # enough for one number
+            each = [_left_out(EXPERTS[name], z, x, self.y_, groups) for z in some]
             found[name] = [_opinion(*map(np.array, zip(*group, strict=True))) for group in zip(*each, strict=True)]
     return [_together({name: found[name][i] for name in found}, len(self.y_)) for i in range(len(groups))]
 
@@ -333,11 +337,10 @@ WIDENING = 0.25  # standard deviation of the prior of log κ
 
 def learned_widening(
     model: TwoExperts,  # with its samples
-    groups: list[str],  # of each training point
+    labels: np.ndarray,  # the group of each training point
 ) -> float:  # κ, 1 or more; 1 if there is one group only
     "How much too small the standard deviations are for groups that were left out."
-    labels = np.array(groups)
-    rows = [np.flatnonzero(labels == g) for g in dict.fromkeys(groups)]
+    rows = [np.flatnonzero(labels == g) for g in dict.fromkeys(labels)]
     if len(rows) < 2:
         return 1.0
     total, sum_of_squares = 0.0, 0.0
@@ -350,7 +353,7 @@ def learned_widening(
     return float(np.exp(found.x).round(3))
 
 # %% ../nbs/4_beyond/30_experts.ipynb #c2c87650
-FORMAT = "xyield TwoExperts 1"
+FORMAT = "xyield TwoExperts 2"
 
 
 @patch

@@ -33,21 +33,19 @@ from .softening import checked_inputs
 # %% ../nbs/4_beyond/33_explanation.ipynb #08f8979c
 def _only_simulator(f: Features) -> Features:
     "The features of the simulator's term alone."
-    empty = np.zeros_like(f.shared)
-    empty[2] = f.shared[2]
-    return f._replace(shared=empty, fast=0.0, slow=0.0)
+    return f._replace(shared=f.shared[2:3], fast=0.0, slow=0.0)
 
 
 def _one_sample(expert, z, known, y, asked, combinations) -> tuple[np.ndarray, np.ndarray]:  # each [k + 1]
     "Means and variances of combinations of the asked strengths, and of the simulator's term of the first."
     s = expert.values(z)
     seen, of = features(s, known), features(s, asked)
-    part = Features(*(v[..., :1].copy() if isinstance(v, np.ndarray) else v for v in _only_simulator(of)))
+    part = _only_simulator(features(s, {name: v[:1] for name, v in asked.items()}))
     lower = _factor(s, seen)
-    cross = np.column_stack([covariance(seen, of) @ combinations.T, covariance(seen, part)])
+    cross = np.column_stack([covariance(seen, of) @ combinations.T, covariance(_only_simulator(seen), part)])
     own = np.zeros((len(cross.T), len(cross.T)))
-    own[:-1, :-1] = combinations @ covariance(of, Features(*of)) @ combinations.T
-    own[-1, -1] = covariance(part, Features(*part))[0, 0]
+    own[:-1, :-1] = combinations @ covariance(of, of) @ combinations.T
+    own[-1, -1] = covariance(part, part)[0, 0]
     white = solve_triangular(lower, cross, lower=True)
     mean = white.T @ solve_triangular(lower, y, lower=True)
     return mean, np.maximum(own.diagonal() - (white**2).sum(0), 0)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'RELEVANCE', 'PARTS', 'FORMAT', 'Scale', 'alloy_inputs', 'covariance', 'Saved', 'SofteningGP',
-           'slice_samples', 'checked_inputs']
+           'slice_samples', 'checked_inputs', 'checked_training']
 
 # %% ../nbs/4_beyond/29_softening.ipynb #c5c1e6ab
 from dataclasses import dataclass
@@ -204,6 +204,8 @@ def _log_likelihood(scales, x, y, without) -> float:
 # %% ../nbs/4_beyond/29_softening.ipynb #e2021a0b
 def checked_inputs(X) -> np.ndarray:  # float64 [n, 12]
     "`as_inputs`; raises `ValueError` if a frame has formulas and fractions that say different alloys."
+    if not hasattr(X, "columns") and np.iscomplexobj(X):
+        raise ValueError("Complex data not supported: X has to be fractions and temperatures")
     found = as_inputs(X)
     if hasattr(X, "columns") and {"formula", *PALETTE} <= set(map(str, X.columns)):
         off = np.abs(parse_formulas(X["formula"]) - found[:, :-1]).max(axis=1)
@@ -212,6 +214,20 @@ def checked_inputs(X) -> np.ndarray:  # float64 [n, 12]
             raise ValueError(f"row {row}: formula is {X['formula'].iloc[row]!r} where the fractions say "
                              f"{to_formula(found[row, :-1])}; expected the same alloy, or one of the two")
     return found
+
+
+def checked_training(
+    model,  # that is to learn, for the message
+    X,  # n alloys, as for `as_inputs`
+    y,  # GPa [n]
+) -> tuple[np.ndarray, np.ndarray]:  # float64 [n, 12] and [n], nobody else's
+    "What `model` is to learn from; raises `ValueError` if it is no alloys, or not a strength for each."
+    if y is None:
+        raise ValueError(f"{type(model).__name__} requires y to be passed, but the target y is None")
+    inputs, strengths = checked_inputs(X), np.array(as_yield_strengths(y))  # copies: the caller's may change
+    if strengths.shape != (len(inputs),):
+        raise ValueError(f"y has shape {strengths.shape}; expected {len(inputs)} strengths in GPa")
+    return inputs, strengths
 
 
 @patch
@@ -224,9 +240,7 @@ def fit(self: SofteningGP, X, y):
     check_count("n_kept", self.n_kept)
     if hasattr(X, "columns"):
         self.feature_names_in_ = np.array([*PALETTE, "temperature"], dtype=object)  # what the columns come to
-    X, y = checked_inputs(X), np.array(as_yield_strengths(y))  # a copy: the caller's may change
-    if y.shape != (len(X),):
-        raise ValueError(f"y has shape {y.shape}; expected {len(X)} strengths in GPa")
+    X, y = checked_training(self, X, y)
     x, dimension = alloy_inputs(X[:, :-1], X[:, -1]), len(SCALES) + len(DESCRIPTORS)
     if "averaging" in self.without:
         samples = np.zeros((1, dimension))

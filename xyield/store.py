@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DATA', 'project_root', 'runs_dir', 'atomic_path', 'write_json', 'digest', 'imports', 'closure', 'code_version',
-           'arithmetic', 'foreign_code', 'identity', 'Damaged', 'save_record', 'load_record', 'set_aside',
-           'whole_record', 'record_path', 'stored', 'clear_damaged_caches', 'git_commit', 'versions', 'sha256',
-           'machine', 'cells_run', 'notebook_version', 'code_record']
+           'source_hashes', 'arithmetic', 'foreign_code', 'identity', 'Damaged', 'save_record', 'load_record',
+           'set_aside', 'whole_record', 'record_path', 'stored', 'clear_damaged_caches', 'git_commit', 'versions',
+           'sha256', 'machine', 'cells_run', 'notebook_version', 'code_record']
 
 # %% ../nbs/5_workshop/36_store.ipynb #7c4e983c
 import ast
@@ -29,6 +29,7 @@ import sysconfig
 import tempfile
 import types
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,14 @@ def code_version(
 ) -> str:  # 16 hexadecimal digits
     "A hash over the code of `xyield`'s `modules` and of what they import: it changes when the code of a result does."
     return digest({name: _without_docstrings(_source(name)) for name in closure(*modules)})
+
+
+def source_hashes(
+    modules: Iterable[str],  # names within the package
+) -> dict[str, str]:  # name -> SHA-256, of modules that there are
+    "Hashes over sources as they are. Where those of a closure have not changed, `code_version` has not, unparsed."
+    there = (name for name in modules if importlib.util.find_spec(f"xyield.{name}"))
+    return {name: hashlib.sha256(_source(name).encode()).hexdigest() for name in there}
 
 
 def arithmetic(

@@ -40,10 +40,6 @@ class _Unknown(NamedTuple):
     between: np.ndarray  # GPa² [candidates, candidates]
 
 
-def _full(a, b) -> np.ndarray:
-    return covariance(a, type(b)(*b))  # another object: no half is left out
-
-
 def _unknown(model: TwoExperts, candidates, targets, n_samples: int) -> list[_Unknown]:
     w, known, found = weight(len(model.y_)), as_features(model.X_), []
     x, t = as_features(candidates), as_features(targets)
@@ -54,9 +50,9 @@ def _unknown(model: TwoExperts, candidates, targets, n_samples: int) -> list[_Un
             s = EXPERTS[name].values(z)
             seen, of_x, of_t = (features(s, part) for part in (known, x, t))
             lower = _factor(s, seen)
-            white_x, white_t = (solve_triangular(lower, _full(seen, f), lower=True) for f in (of_x, of_t))
-            found.append(_Unknown(shares[name] / len(chosen), s["noise"] ** 2, _full(of_t, of_x) - white_t.T @ white_x,
-                                  _full(of_x, of_x) - white_x.T @ white_x))
+            white_x, white_t = (solve_triangular(lower, covariance(seen, f), lower=True) for f in (of_x, of_t))
+            cross, own = covariance(of_t, of_x) - white_t.T @ white_x, covariance(of_x, of_x) - white_x.T @ white_x
+            found.append(_Unknown(shares[name] / len(chosen), s["noise"] ** 2, cross, own))
     return found
 
 

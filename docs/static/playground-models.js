@@ -104,7 +104,7 @@ var XYield = (function () {
     });
   }
 
-  // ---------------------------------------------------------------- our model (chapters 27 and 29: SofteningGP)
+  // ---------------------------------------------------------------- our model (chapters 27, 30 and 32: XYieldEstimator)
   function descriptors(data, c) {
     const t = data.tables, table = data.elements.table4, volume = mean(table.map((e) => e[0]), c);
     const modulus = mean(table.map((e) => Math.sqrt(e[3] * (e[1] - e[2]) / 2)), c);
@@ -118,7 +118,7 @@ var XYield = (function () {
 
   // Of an alloy, what does not depend on the temperature: the descriptors, standardised.
   function standardised(data, composition) {
-    const { descriptorMean, descriptorSpread } = data.softening;
+    const { descriptorMean, descriptorSpread } = data.model;
     return descriptors(data, composition).map((d, k) => (d - descriptorMean[k]) / descriptorSpread[k]);
   }
 
@@ -156,116 +156,172 @@ var XYield = (function () {
     }
   }
 
+  // The model from its numbers, sample by sample, since this takes a second: the last `next()` gives it.
   // Points of one temperature are a group: a prediction then needs one pass over K⁻¹, whatever the number of temperatures.
-  function readModel(data) {
-    const m = data.softening, order = m.inputs.map((_, i) => i).sort((a, b) => m.inputs[a].at(-1) - m.inputs[b].at(-1));
+  function* learn(data) {
+    const m = data.model, order = m.inputs.map((_, i) => i).sort((a, b) => m.inputs[a].at(-1) - m.inputs[b].at(-1));
     const points = order.map((i) => {
       const composition = m.inputs[i].slice(0, -1), kelvin = m.inputs[i].at(-1);
-      return { kelvin, strength: m.strength[i], z: standardised(data, composition),
+      return { composition, kelvin, strength: m.strength[i], z: standardised(data, composition),
                homologous: kelvin / melting(data, composition), simulated: simulatedStrength(data, composition, kelvin) };
     });
     const kelvins = [...new Set(points.map((p) => p.kelvin))], group = points.map((p) => kelvins.indexOf(p.kelvin));
-    return { kelvins, group, samples: m.samples.map((s) => sampled(s, points)) };
+    const experts = Object.values(m.samples).map(() => []);
+    for (const [e, samples] of Object.values(m.samples).entries()) {
+      for (const s of samples) yield experts[e].push(sampled(s, points));
+    }
+    return { kelvins, group, ends: kelvins.map((T) => points.findLastIndex((p) => p.kelvin === T) + 1), experts };
+  }
+
+  function readModel(data) {
+    const learning = learn(data);
+    for (;;) { const { done, value } = learning.next(); if (done) return value; }
+  }
+
+  // How an expert sees the neighbourhood of an alloy: where it is, and how much of that softens and how much does not.
+  const place = (s, composition, z) => s.local === undefined ? z.map((v, k) => v * s.relevance[k] / s.length) : composition.map((c) => c / s.fraction);
+  const fast = (s) => s.local === undefined ? s.chemistry ** 2 : 0;
+  const slow = (s) => (s.local === undefined ? s.chemistry_temperature : s.local) ** 2;
+
+  // What all alloys share, as three vectors: times 1, times u(T), and times S(T)^p.
+  function shared(s, composition) {
+    const some = (first, amount) => s.local === undefined ? first : [...first, ...amount];
+    const none = composition.map(() => 0);
+    return [some([s.constant, 0, 0], [...none, ...composition.map((c) => s.elements * c)]),
+            some([0, s.thermal, 0], [...composition.map((c) => s.softening_elements * c), ...none]),
+            some([0, 0, s.simulator], [...none, ...none])];
   }
 
   function sampled(s, points) {
-    const n = points.length, d = s.relevance.length, x = new Float64Array(n * d), k = new Float64Array(n * n);
+    const n = points.length, x = points.map((p) => place(s, p.composition, p.z)), d = x[0].length, k = new Float64Array(n * n);
     const g = points.map((p) => envelope(s, p.homologous)), u = points.map((p) => thermal(s, p.kelvin));
-    const power = points.map((p) => p.simulated ** s.power);
-    points.forEach((p, i) => p.z.forEach((z, j) => { x[i * d + j] = z * s.relevance[j] / s.length; }));
+    const basis = points.map((p, i) => { // of the envelope's height
+      const [one, soft, simulator] = shared(s, p.composition), power = p.simulated ** s.power;
+      return one.map((v, b) => g[i] * (v + u[i] * soft[b] + power * simulator[b]));
+    });
     for (let i = 0; i < n; i++) {
       for (let j = 0; j <= i; j++) {
-        let distance = 0;
-        for (let q = 0; q < d; q++) distance += (x[i * d + q] - x[j * d + q]) ** 2;
-        const near = gaussian((points[i].kelvin - points[j].kelvin) / s.kelvins), uu = u[i] * u[j];
-        const chemistry = Math.exp(-distance / 2) * (s.chemistry ** 2 * uu + s.chemistry_temperature ** 2 * near);
-        const value = s.constant ** 2 + s.thermal ** 2 * uu + s.simulator ** 2 * power[i] * power[j] + chemistry;
-        k[i * n + j] = k[j * n + i] = g[i] * g[j] * value + (i === j ? s.noise ** 2 : 0);
+        let distance = 0, common = 0;
+        for (let q = 0; q < d; q++) distance += (x[i][q] - x[j][q]) ** 2;
+        for (let b = 0; b < basis[i].length; b++) common += basis[i][b] * basis[j][b];
+        const near = fast(s) * u[i] * u[j] + slow(s) * gaussian((points[i].kelvin - points[j].kelvin) / s.kelvins);
+        k[i * n + j] = k[j * n + i] = common + g[i] * g[j] * Math.exp(-distance / 2) * near + (i === j ? s.noise ** 2 : 0);
       }
     }
     invert(k, n);
-    const times = (v) => v.map((_, i) => { let total = 0; for (let j = 0; j < n; j++) total += k[i * n + j] * v[j]; return total; });
-    const alpha = times(points.map((p) => p.strength));
-    const common = [g, g.map((v, i) => v * u[i]), g.map((v, i) => v * power[i])]; // constant, thermal, simulator
-    const solved = common.map(times), dot = (a, b) => sum(a.map((v, i) => v * b[i]));
-    return { s, n, d, x, g, inverse: k, alpha, solved, kelvins: points.map((p) => p.kelvin),
-             weights: common.map((v) => dot(v, alpha)), gram: common.map((a) => solved.map((b) => dot(a, b))) };
+    const times = (v) => Float64Array.from(v, (_, i) => { let total = 0; for (let j = 0; j < n; j++) total += k[i * n + j] * v[j]; return total; });
+    const dot = (a, b) => { let total = 0; for (let i = 0; i < n; i++) total += a[i] * b[i]; return total; };
+    const alpha = times(points.map((p) => p.strength)), columns = basis[0].map((_, b) => basis.map((row) => row[b]));
+    const solved = columns.map(times), inverse = Float32Array.from(k, (v, at) => v * g[Math.floor(at / n)] * g[at % n]);
+    return { s, n, d, x: Float64Array.from(x.flat()), inverse, alpha: alpha.map((v, i) => g[i] * v),
+             solved: solved.map((column) => column.map((v, i) => g[i] * v)),
+             weights: columns.map((v) => dot(v, alpha)), gram: columns.map((a) => solved.map((b) => dot(a, b))) };
   }
 
-  // What the covariance with the points has of the temperatures alone, for each sample: [temperatures, groups].
+  // What the covariance with the points has of the temperatures alone, for each sample of each expert: [temperatures, groups].
   function kernels(model, temperatures) {
-    return model.samples.map(({ s }) => {
+    return model.experts.map((samples) => samples.map(({ s }) => {
       const G = model.kelvins.length, values = new Float64Array(temperatures.length * G), known = model.kelvins.map((T) => thermal(s, T));
       temperatures.forEach((T, t) => model.kelvins.forEach((other, q) => {
-        values[t * G + q] = s.chemistry ** 2 * thermal(s, T) * known[q] + s.chemistry_temperature ** 2 * gaussian((T - other) / s.kelvins);
+        values[t * G + q] = fast(s) * thermal(s, T) * known[q] + slow(s) * gaussian((T - other) / s.kelvins);
       }));
       return values;
-    });
+    }));
   }
 
   // Mean and standard deviation (GPa) at temperatures, as of a new measurement.
   function strength(data, model, composition, temperatures, kernel = kernels(model, temperatures)) {
-    const z = standardised(data, composition), Tm = melting(data, composition), n = temperatures.length, G = model.kelvins.length;
-    const simulated = simulate(data, composition, temperatures).map((v) => Math.max(v, 1e-3));
+    const simulated = simulate(data, composition, temperatures).map((v) => Math.max(v, 1e-3)), z = standardised(data, composition);
+    const [a, b] = model.experts.map((samples, e) => opinion(data, model, samples, kernel[e], composition, z, temperatures, simulated));
+    const { weight, widening, secondWidening } = data.model, factor = widening ** 2 * (1 + risk(data, composition) * (secondWidening ** 2 - 1));
+    return temperatures.map((_, t) => { // whoever is surer is heard more
+      const sureB = weight / b[t].variance, q = sureB / (sureB + (1 - weight) / a[t].variance), apart = a[t].mean - b[t].mean;
+      const variance = (1 - q) * a[t].variance + q * b[t].variance + q * (1 - q) * apart ** 2;
+      return { mean: (1 - q) * a[t].mean + q * b[t].mean, std: Math.sqrt(factor * variance) };
+    });
+  }
+
+  // What one expert says: the average over its samples.
+  function opinion(data, model, samples, kernel, composition, z, temperatures, simulated) {
+    const Tm = melting(data, composition), n = temperatures.length, G = model.kelvins.length;
     const means = new Float64Array(n), squares = new Float64Array(n), variances = new Float64Array(n);
-    model.samples.forEach((sample, k) => {
-      const { s, weights, gram } = sample, { mean, quadratic, cross } = grouped(model, sample, z), v = kernel[k];
+    samples.forEach((sample, k) => {
+      const { s } = sample, { weights, gram, prior, mean, quadratic, cross } = grouped(model, sample, composition, z), v = kernel[k];
       for (let t = 0; t < n; t++) {
         const T = temperatures[t], g = envelope(s, T / Tm), u = thermal(s, T), p = simulated[t] ** s.power, at = t * G;
-        const a = s.constant ** 2, b = s.thermal ** 2 * u, c = s.simulator ** 2 * p;
-        let value = a * weights[0] + b * weights[1] + c * weights[2];
-        let explained = a * a * gram[0][0] + b * b * gram[1][1] + c * c * gram[2][2] + 2 * (a * b * gram[0][1] + a * c * gram[0][2] + b * c * gram[1][2]);
+        let value = weights[0] + u * weights[1] + p * weights[2];
+        let explained = gram[0] + u * u * gram[3] + p * p * gram[5] + 2 * (u * gram[1] + p * gram[2] + u * p * gram[4]);
         for (let q = 0; q < G; q++) {
           const v_q = v[at + q];
-          let others = a * cross[0][q] + b * cross[1][q] + c * cross[2][q] + v_q * quadratic[q * G + q] / 2;
+          let others = cross[0][q] + u * cross[1][q] + p * cross[2][q] + v_q * quadratic[q * G + q] / 2;
           for (let r = 0; r < q; r++) others += v[at + r] * quadratic[q * G + r];
           value += v_q * mean[q];
           explained += 2 * v_q * others;
         }
-        const prior = a + b * u + c * p + s.chemistry ** 2 * u * u + s.chemistry_temperature ** 2;
+        const before = prior[0] + u * u * prior[3] + p * p * prior[5] + 2 * (u * prior[1] + p * prior[2] + u * p * prior[4]) + fast(s) * u * u + slow(s);
         means[t] += g * value;
         squares[t] += (g * value) ** 2;
-        variances[t] += g * g * (prior - explained) + s.noise ** 2;
+        variances[t] += g * g * Math.max(0, before - explained) + s.noise ** 2;
       }
     });
-    const count = model.samples.length;
-    return temperatures.map((_, t) => {
-      const mean = means[t] / count;
-      return { mean, std: Math.sqrt(variances[t] / count + squares[t] / count - mean ** 2) };
-    });
+    const count = samples.length;
+    return temperatures.map((_, t) => ({ mean: means[t] / count, variance: (variances[t] + squares[t]) / count - (means[t] / count) ** 2 }));
   }
 
-  // The chemistry's covariance with the points, summed over the points of each temperature.
-  function grouped({ group, kelvins }, { s, n, d, x, g, inverse, alpha, solved }, z) {
-    const w = new Float64Array(n), G = kelvins.length, here = z.map((v, j) => v * s.relevance[j] / s.length);
-    const mean = new Float64Array(G), quadratic = new Float64Array(G * G), cross = solved.map(() => new Float64Array(G));
+  // The covariance of one alloy with the points: of what is shared, and of the neighbourhood summed over the points of each temperature.
+  function grouped({ group, ends, kelvins }, { s, n, d, x, inverse, alpha, solved, weights, gram }, composition, z) {
+    const w = new Float64Array(n), G = kelvins.length, here = place(s, composition, z), directions = shared(s, composition);
+    const mean = new Float64Array(G), cross = directions.map(() => new Float64Array(G));
+    const along = directions.map((direction) => { // K⁻¹ times what is shared
+      const total = new Float64Array(n);
+      direction.forEach((amount, b) => { if (amount) for (let i = 0; i < n; i++) total[i] += amount * solved[b][i]; });
+      return total;
+    });
     for (let i = 0; i < n; i++) {
       let distance = 0;
       for (let q = 0; q < d; q++) distance += (x[i * d + q] - here[q]) ** 2;
-      w[i] = g[i] * Math.exp(-distance / 2);
+      w[i] = Math.exp(-distance / 2);
       mean[group[i]] += w[i] * alpha[i];
-      for (let a = 0; a < 3; a++) cross[a][group[i]] += w[i] * solved[a][i];
+      for (let a = 0; a < 3; a++) cross[a][group[i]] += w[i] * along[a][i];
     }
-    const row = new Float64Array(G); // points are in the order of their groups, so that the lower triangle is enough
-    for (let i = 0; i < n; i++) {
-      row.fill(0);
-      for (let j = 0, at = i * n; j < i; j++) row[group[j]] += inverse[at + j] * w[j];
-      for (let q = 0, at = group[i] * G; q <= group[i]; q++) quadratic[at + q] += w[i] * row[q] * (q === group[i] ? 2 : 1);
-      quadratic[group[i] * (G + 1)] += w[i] * w[i] * inverse[i * (n + 1)];
-    }
-    return { mean, quadratic, cross };
+    const dot = (a, b) => { let total = 0; for (let k = 0; k < a.length; k++) if (a[k]) total += a[k] * b[k]; return total; };
+    const images = directions.map((a) => gram.map((line) => dot(a, line))), pairs = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]];
+    return { mean, quadratic: quadraticForm(inverse, w, ends), cross, weights: directions.map((a) => dot(a, weights)), gram: pairs.map(([a, b]) => dot(directions[b], images[a])),
+             prior: pairs.map(([a, b]) => dot(directions[a], directions[b])) };
   }
 
-  // In which respects an alloy at a temperature is outside of what the model was fitted on, in Python's words.
-  function extrapolation(data, composition, T) {
-    const { most, fewest, coldest, hottest } = data.softening, found = [];
-    composition.forEach((c, i) => {
-      const e = data.palette[i];
-      if (c > most[i] + 0.02) found.push(most[i] === 0 ? `no alloy with ${e}` : `no alloy with more than ${(100 * most[i]).toFixed(0)}% ${e}`);
-    });
-    if (composition.filter((c) => c > 0).length < fewest) found.push(`no alloy of fewer than ${fewest} elements`);
-    if (!(coldest - 25 <= T && T <= hottest + 25)) found.push(`no temperature outside ${coldest} to ${hottest} K`);
-    return found.join(", ");
+  // wᵀ K⁻¹ w by groups, [groups, groups], below the diagonal: points are in the order of their groups.
+  function quadraticForm(inverse, w, ends) {
+    const n = w.length, G = ends.length, found = new Float64Array(G * G), image = new Float64Array(n);
+    for (let own = 0, i = 0; own < G; own++) {
+      image.fill(0);
+      for (const end = ends[own]; i < end; i++) {
+        for (let j = 0, at = i * n, scale = w[i]; j < end; j++) image[j] += scale * inverse[at + j];
+      }
+      for (let q = 0, j = 0; q <= own; q++) {
+        let total = 0;
+        for (const end = ends[q]; j < end; j++) total += image[j] * w[j];
+        found[own * G + q] = total;
+      }
+    }
+    return found;
+  }
+
+  // How likely an alloy is to have a second phase (chapter 31).
+  function risk(data, composition) {
+    const phases = data.model.phases, z = standardised(data, composition);
+    return 1 / (1 + Math.exp(-phases.at(-1) - sum(z.map((v, k) => v * phases[k]))));
+  }
+
+  // How well the model knows an alloy at a temperature, in Python's words.
+  function remark(data, composition, T) {
+    const { inputs, relatives, coldest, hottest } = data.model, percent = (share) => `${(100 * share).toFixed(0)}%`;
+    const far = inputs.map((point) => sum(composition.map((c, i) => Math.abs(c - point[i]))) / 2), nearest = far.indexOf(Math.min(...far));
+    const foreign = data.palette.filter((_, i) => composition[i] > 0 && !inputs.some((point) => point[i] > 0)), second = risk(data, composition);
+    return [far[nearest] < 0.005 ? "measured itself" : `the nearest measured relative is ${relatives[nearest]}, ${percent(far[nearest])} of the atoms differ`,
+            ...(foreign.length ? [`no measured alloy has ${foreign.join(" or ")}`] : []),
+            ...(second > 0.5 ? [`a second phase is likely (${percent(second)})`] : []),
+            ...(coldest - 25 <= T && T <= hottest + 25 ? [] : [`measured only from ${coldest} to ${hottest} K`])].join("; ");
   }
 
   // ---------------------------------------------------------------- networks (chapters 05 and 08)
@@ -374,8 +430,8 @@ var XYield = (function () {
     return { mean, std: Math.sqrt(variance + data.network.constant ** 2) };
   }
 
-  return { amounts, parse, formula, weights, fromWeights, density, melting, simulate, strengthParameters, descriptors, readModel,
-           kernels, strength, extrapolation, readNetworks, predictAt, band };
+  return { amounts, parse, formula, weights, fromWeights, density, melting, simulate, strengthParameters, descriptors, learn, readModel,
+           kernels, strength, remark, readNetworks, predictAt, band };
 })();
 
 if (typeof module !== "undefined") module.exports = XYield;

@@ -2,7 +2,7 @@
 (function () {
   "use strict";
 
-  const XY = XYield, FINE = 81, COARSE = 21, SLICE = 8; // temperatures of the curves; ms of a slice of the networks' work
+  const XY = XYield, FINE = 81, COARSE = 21, SLICE = 8; // temperatures of the curves; ms of a slice of longer work
   const DEFAULTS = { from: 250, to: 2000, at: 1273, units: "si", amounts: "at" }, FIRST = "MoNbTaTiW";
   const MODELS = ["ours", "simulator", "network"];
   const even = (from, to, n) => Array.from({ length: n }, (_, i) => from + (to - from) * i / (n - 1));
@@ -11,7 +11,8 @@
 
   function start(root, data) {
     const $ = (name) => root.querySelector(`[data-part="${name}"]`), all = (selector) => [...root.querySelectorAll(selector)];
-    const model = XY.readModel(data), networks = XY.readNetworks(data);
+    const networks = XY.readNetworks(data), learning = XY.learn(data);
+    let model = null; // ours, when it is ready
     const state = { ...DEFAULTS, a: null, b: null, edited: "a" }; // an alloy: its composition, and what was computed for it
     let grid = null; // temperatures and what depends on them alone
 
@@ -54,6 +55,7 @@
     const chosen = () => ["a", "b"].filter((name) => state[name]).map((name) => [name, state[name]]);
 
     function draw() {
+      if (!model) return;
       const began = performance.now();
       grid ??= temperatures();
       for (const [, alloy] of chosen()) if (alloy.grid !== grid) computed(alloy);
@@ -121,9 +123,9 @@
     }
 
     function notes(name, { composition, points, same, system }) {
-      const who = state.b ? `${name.toUpperCase()}: ` : "", found = XY.extrapolation(data, composition, state.at);
+      const who = state.b ? `${name.toUpperCase()}: ` : "", remark = XY.remark(data, composition, state.at);
       const Tm = XY.melting(data, composition), here = points.filter(same).length;
-      return [...(found ? [`${who}our model extrapolates: it has seen ${found}.`] : []),
+      return [`${who}${remark}.`,
               ...(points.length ? [] : [`${who}no alloy of ${system} was measured: simulator and networks extrapolate, and their curves do not know it.`]),
               ...(points.length && !here ? [`${who}${system} was measured, this alloy was not.`] : []),
               ...(state.at >= Tm ? [`${who}${degrees(state.at)} is above its melting point by the rule of mixtures, ${degrees(Tm)}.`] : [])];
@@ -307,9 +309,18 @@
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     }
 
+    function learn() {
+      const began = performance.now();
+      let step = learning.next();
+      while (!step.done && performance.now() - began < SLICE) step = learning.next();
+      if (!step.done) { setTimeout(learn); return; }
+      model = step.value;
+      draw();
+      root.dataset.ready = "yes";
+    }
+
     restore();
-    draw();
-    root.dataset.ready = "yes";
+    learn();
   }
 
   // The plot as a picture: the style sheet's colours are written into a copy first.

@@ -21,10 +21,10 @@ PACKAGE = Path(__file__).parents[2] / "xyield"
 FIT = """
 import time
 from xyield.measurements import measurements
-from xyield.softening import SofteningGP
+from xyield.estimator import XYieldEstimator
 points = measurements()
 wall, processor = time.perf_counter(), time.process_time()
-SofteningGP().fit(points, points["yield_strength"])
+XYieldEstimator().fit(points, points["yield_strength"])
 print(time.perf_counter() - wall, time.process_time() - processor)
 """
 
@@ -77,7 +77,7 @@ def main():
         with busy(n):
             for name, function in {"import numpy, pandas and scipy.stats": interpreter,
                                    "xyield predict, first call": first_answer,
-                                   "SofteningGP().fit, 238 points": fit}.items():
+                                   "XYieldEstimator().fit, 238 points": fit}.items():
                 walls, processors = zip(*(function() for _ in range(chosen.repeats)), strict=True)
                 line = f"{name}, {'all cores busy' if n else 'idle'}"
                 print(f"{line:52s} {statistics.median(walls):8.2f} {statistics.median(processors):8.2f}", flush=True)
