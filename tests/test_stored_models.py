@@ -324,7 +324,7 @@ def test_damaged_machine_code_is_named_and_compiled_again(root, tmp_path):
     "What numba keeps beside the modules; all of it cut, as by a machine that lost its power."
     shutil.copytree(root / "xyield", tmp_path / "xyield", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": str(tmp_path)}
-    ask = [sys.executable, "-c", "from xyield.command_line import main; main(['predict', 'MoNbTaTiW'])"]
+    ask = [sys.executable, "-c", "from xyield.survey import strengths; print(strengths([300.0], range(9)))"]
 
     def answer():
         return subprocess.run(ask, cwd=tmp_path, env=environment, capture_output=True, text=True)
