@@ -125,7 +125,7 @@ def _problem(error: ValidationError, where: str, words) -> ValueError:
     place, value, hint = f"{where}{words(first['loc'])}", first["input"], ""
     if first["type"] == "missing":
         return ValueError(f"{place} is missing{more}")
-    if first["loc"][-1] in ("mean", "std") and isinstance(value, int | float) and value > LARGEST:
+    if first["loc"][-1] in ("mean", "std") and isinstance(value, int | float) and LARGEST < value < np.inf:
         hint = f"; if it is in MPa, divide by {MPA_PER_GPA:g}"
     return ValueError(f"{place} is {value!r}: {first['msg'][0].lower()}{first['msg'][1:]}{hint}{more}")
 
@@ -194,7 +194,7 @@ def read_predictions(
     try:
         return check_predictions(READERS[ending](path))
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no {path.parent.name}/{path.name}") from None
+        raise FileNotFoundError(f"there is no {Path(*path.parts[-2:])}") from None
     except Exception as error:  # of a parser, or a check
         raise ValueError(f"{path.name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
 
