@@ -92,7 +92,8 @@ def test_missing_fashion_says_how_to_get_it(tmp_path, monkeypatch):
         fashion_mnist.__wrapped__()
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"abc")[:-4], gzip.compress(b"abc")])
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"abc")[:-4], gzip.compress(b"abc")],
+                         ids=["empty", "no gzip", "cut off", "other content"])
 def test_damaged_fashion_is_named(tmp_path, monkeypatch, content):
     folder = tmp_path / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
