@@ -16,6 +16,7 @@ TOGETHER = dict.fromkeys(["test_reproduction", "test_killed", "test_cluster", "t
 FIRST = ["snakemake", "test_site", "test_tutorials", "test_storage", "test_benchmark"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items):
     groups = [TOGETHER.get(item.path.stem, item.path.stem) for item in items]
     for item, group in zip(items, groups, strict=True):
