@@ -74,7 +74,7 @@ test:  ## lint, pytest and the tests within the notebooks
 nightly:  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
 
 pytest-test pytest-nightly:
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(cores) --dist loadgroup --no-loadscope-reorder \
+	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(cores) --dist loadscope --no-loadscope-reorder \
 		$(if $(filter %nightly,$@),-m 'slow or not slow' --junitxml=$(or $(XYIELD_RUNS),runs)/nightly.xml)
 
 chapters-test chapters-nightly:

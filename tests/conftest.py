@@ -16,13 +16,25 @@ TOGETHER = dict.fromkeys(["test_reproduction", "test_killed", "test_cluster", "t
 FIRST = ["snakemake", "test_site", "test_tutorials", "test_storage", "test_benchmark"]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
+def group(nodeid: str) -> str:
+    file = Path(nodeid.partition("::")[0]).stem
+    return TOGETHER.get(file, file)
+
+
 def pytest_collection_modifyitems(items):
-    groups = [TOGETHER.get(item.path.stem, item.path.stem) for item in items]
-    for item, group in zip(items, groups, strict=True):
-        item.add_marker(pytest.mark.xdist_group(group))
-    ranks = [FIRST.index(group) if group in FIRST else len(FIRST) for group in groups]
-    items[:] = [items[i] for i in sorted(range(len(items)), key=ranks.__getitem__)]
+    ranks = {name: rank for rank, name in enumerate(FIRST)}
+    items.sort(key=lambda item: ranks.get(group(item.nodeid), len(FIRST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):  # of xdist's own marks, today's pytest takes no notice
+        def _split_scope(self, nodeid):
+            return group(nodeid)
+
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session")
