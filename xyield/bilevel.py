@@ -45,6 +45,9 @@ def _compiled(loop: Callable) -> Callable:
     "Machine code of `loop`, kept beside this module or in the user's cache; if neither can be written, for this time."
     import numba  # takes a fifth of a second
 
+    from xyield.store import clear_damaged_caches
+
+    clear_damaged_caches()
     try:
         return numba.njit(cache=True, error_model="numpy")(loop)
     except RuntimeError:  # no place for a cache

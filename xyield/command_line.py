@@ -30,7 +30,9 @@ COMMANDS = {  # name -> module:function
 
 def _for_a_shell(words: str) -> str:
     "An error's advice to call our Python, as what the call gives."
-    return re.sub(r"pass celsius_to_kelvin\((\S+)\)", lambda call: f"that is {float(call[1]) + 273.15:g} K", words)
+    from xyield.alloys import celsius_to_kelvin
+
+    return re.sub(r"pass celsius_to_kelvin\((\S+)\)", lambda c: f"that is {celsius_to_kelvin(float(c[1])):g} K", words)
 
 
 def main(

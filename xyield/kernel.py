@@ -14,6 +14,7 @@ from numba import njit, prange
 
 from .simulator import ALPHA, BOLTZMANN, ELEMENTS, GPA_A3_PER_EV, REFERENCE_STRAIN_RATE, TAYLOR_FACTOR
 from .space import DesignSpace
+from .store import clear_damaged_caches
 
 # %% ../nbs/4_beyond/25_kernel.ipynb #6a15f3aa
 class Tables(NamedTuple):
@@ -42,6 +43,7 @@ def tables(
     return Tables(np.array(rows), np.concatenate(sets), divisions, element_table)
 
 # %% ../nbs/4_beyond/25_kernel.ipynb #59b2ae36
+clear_damaged_caches()
 _compile = dict(fastmath={"contract", "reassoc", "nnan", "nsz"}, error_model="numpy", cache=True)
 BATCH = 256  # alloys that are worked on together: all their arrays fit into the first-level cache
 

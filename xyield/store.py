@@ -539,10 +539,11 @@ def _whole(path: Path) -> bool:
         return False
 
 
+@functools.cache
 def clear_damaged_caches(
     *folders: Path,  # the package's own if not given: beside its modules, and in the user's cache
 ) -> list[Path]:  # what was removed
-    "Remove what is not whole of the machine code that numba keeps for this package, and say so."
+    "Remove what is not whole of the machine code that numba keeps for this package, and say so; once in a process."
     users = Path(os.environ.get("NUMBA_CACHE_DIR") or Path.home() / ".cache" / "numba")
     beside = Path(importlib.util.find_spec("xyield").origin).with_name("__pycache__")
     files = [p for folder in folders or (beside, *users.glob("xyield_*")) for p in sorted(folder.glob("*.nb[ic]"))]
@@ -556,8 +557,6 @@ def clear_damaged_caches(
                           "lets numba keep its machine code elsewhere") from None
     return damaged
 
-
-clear_damaged_caches()
 
 # %% ../nbs/5_workshop/36_store.ipynb #d4101167
 def git_commit() -> str | None:
