@@ -17,7 +17,6 @@ from threadpoolctl import threadpool_limits
 from .alloys import PALETTE, as_inputs
 from .estimator import CAUSES, XYieldEstimator, default_estimator
 from xyield.experts import (
-    EXPERTS,
     Features,
     Opinion,
     TwoExperts,
@@ -26,7 +25,6 @@ from xyield.experts import (
     covariance,
     features,
     mixture,
-    weight,
 )
 from .softening import checked_inputs
 
@@ -41,7 +39,7 @@ def _one_sample(expert, z, known, y, asked, combinations) -> tuple[np.ndarray, n
     s = expert.values(z)
     seen, of = features(s, known), features(s, asked)
     part = _only_simulator(features(s, {name: v[:1] for name, v in asked.items()}))
-    lower = _factor(s, seen)
+    lower = _factor(seen)
     cross = np.column_stack([covariance(seen, of) @ combinations.T, covariance(_only_simulator(seen), part)])
     own = np.zeros((len(cross.T), len(cross.T)))
     own[:-1, :-1] = combinations @ covariance(of, of) @ combinations.T
@@ -79,10 +77,10 @@ def explain(
     combinations = np.eye(len(names)) * -1.0
     combinations[:, 0] += 1
     combinations[0] = np.eye(len(names))[0]
-    known, of, opinions = as_features(model.X_), as_features(asked), {}
+    known, of, opinions = model._known(), as_features(asked), {}
     with threadpool_limits(1, "blas"):
-        for name, samples in model.samples_.items():
-            found = [_one_sample(EXPERTS[name], z, known, model.y_, of, combinations) for z in samples]
+        for name, expert in model._experts().items():
+            found = [_one_sample(expert, z, known, model.y_, of, combinations) for z in model.samples_[name]]
             means, variances = map(np.array, zip(*found, strict=True))
             opinions[name] = Opinion(means.mean(0), variances.mean(0), means.var(0), np.zeros(means.shape[1]))
     mean, std = _weighted(opinions, _shares(model, X))
@@ -94,7 +92,7 @@ def _shares(model, X) -> dict:
     if len(model.samples_) < 2:
         return dict.fromkeys(model.samples_, 1.0)
     found = model.opinions(X)
-    q = float(mixture(found["descriptors"], found["elements"], weight(len(model.y_)))[1][0])
+    q = float(mixture(found["descriptors"], found["elements"], model._weight())[1][0])
     return {"descriptors": 1 - q, "elements": q}
 
 

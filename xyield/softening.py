@@ -128,7 +128,8 @@ class Saved:
             raise ValueError(f"{path} is no estimator that can be used: {error}") from None
 
     def _parameters(self) -> dict:
-        return {k: list(v) if k == "without" else int(v) for k, v in self.get_params().items()}
+        return {k: list(v) if k == "without" else v if isinstance(v, str) else int(v)
+                for k, v in self.get_params().items()}
 
     @classmethod
     def _unfitted(cls, record: dict, form: str):

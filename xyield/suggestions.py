@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from .alloys import PALETTE, as_inputs, as_temperatures, as_yield_strengths, to_formula
 from .checks import check_count
 from .estimator import XYieldEstimator, default_estimator
-from .experts import EXPERTS, TwoExperts, _factor, as_features, covariance, features, weight
+from .experts import TwoExperts, _factor, as_features, covariance, features
 from .kernel import kelvin_per_ev, strengths, tables
 from .simulator import TAYLOR_FACTOR
 from .softening import checked_inputs
@@ -41,15 +41,16 @@ class _Unknown(NamedTuple):
 
 
 def _unknown(model: TwoExperts, candidates, targets, n_samples: int) -> list[_Unknown]:
-    w, known, found = weight(len(model.y_)), as_features(model.X_), []
+    w, known, found = model._weight(), model._known(), []
     x, t = as_features(candidates), as_features(targets)
     shares = {"descriptors": 1 - w, "elements": w} if len(model.samples_) == 2 else dict.fromkeys(model.samples_, 1.0)
-    for name, samples in model.samples_.items():
+    for name, expert in model._experts().items():
+        samples = model.samples_[name]
         chosen = samples[np.linspace(0, len(samples) - 1, min(n_samples, len(samples))).round().astype(int)]
         for z in chosen:
-            s = EXPERTS[name].values(z)
+            s = expert.values(z)
             seen, of_x, of_t = (features(s, part) for part in (known, x, t))
-            lower = _factor(s, seen)
+            lower = _factor(seen)
             white_x, white_t = (solve_triangular(lower, covariance(seen, f), lower=True) for f in (of_x, of_t))
             cross, own = covariance(of_t, of_x) - white_t.T @ white_x, covariance(of_x, of_x) - white_x.T @ white_x
             found.append(_Unknown(shares[name] / len(chosen), s["noise"] ** 2, cross, own))
@@ -100,7 +101,7 @@ def most_promising(
 ) -> tuple[list[int], list[float]]:  # rows of the candidates, in order, and their expected improvement (GPa)
     "The batch that is likely to beat the strongest measured alloy at the same or a higher temperature."
     mean, coldest = model.predict(candidates), candidates[:, -1].min()
-    hot = model.y_[model.X_[:, -1] >= coldest - 25]
+    hot = model.y_[model.single_phase_ & (model.X_[:, -1] >= coldest - 25)]
     best, chosen, gains = hot.max() if len(hot) else 0.0, [], []
     with threadpool_limits(1, "blas"):
         unknown = _unknown(model, candidates, candidates[:1], n_samples)
@@ -248,14 +249,16 @@ def _from_the_space(model, temperature, constraints, most: int = 600) -> pd.Data
 
 def tell(
     model: TwoExperts,  # fitted
-    X,  # alloys that were tested, as for `fit`
+    X,  # BCC alloys that were tested, as for `fit`
     y,  # GPa
 ) -> TwoExperts:  # another one
     "A model that has learned from these tests, too; raises `ValueError` as `fit`."
     X, y = checked_inputs(X), as_yield_strengths(y)
     if y.shape != (len(X),):
         raise ValueError(f"y has shape {y.shape}; expected {len(X)} strengths in GPa")
-    return type(model)(**model.get_params()).fit(np.vstack([model.X_, X]), np.concatenate([model.y_, y]))
+    flags = np.append(model.single_phase_, np.ones(len(X), bool))
+    return type(model)(**model.get_params()).fit(
+        np.vstack([model.X_, X]), np.concatenate([model.y_, y]), single_phase=flags)
 
 # %% ../nbs/4_beyond/34_suggestions.ipynb #594fd650
 def _limit(text: str, name: str) -> tuple:
