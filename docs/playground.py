@@ -15,7 +15,8 @@ from xyield import simulator
 from xyield.alloys import CELSIUS_ZERO, PALETTE, TEMPERATURE_RANGE, to_formula
 from xyield.descriptors import descriptor_scale
 from xyield.estimator import XYieldEstimator, default_estimator
-from xyield.experts import EXPERTS, weight
+from xyield.experts import experts as both_experts
+from xyield.experts import weight
 from xyield.measurements import measurements
 from xyield.networks import AlloyCNN, predict
 from xyield.pseudo_images import GRID_SHAPE, TEMPERATURE_SCALE, element_positions, pseudo_images
@@ -40,14 +41,14 @@ def ensemble(composition: np.ndarray, temperature: np.ndarray) -> np.ndarray:
 
 def experts(model: XYieldEstimator) -> dict:
     "Our model as numbers: the samples of its scales; the browser does the linear algebra."
-    mean, spread = descriptor_scale()
-    samples = {name: [{scale: np.asarray(value).tolist() for scale, value in EXPERTS[name].values(z).items()}
-                      for z in drawn] for name, drawn in model.samples_.items()}
+    (mean, spread), single = descriptor_scale(), model.single_phase_
+    samples = {name: [{scale: np.asarray(value).tolist() for scale, value in expert.values(z).items()}
+                      for z in model.samples_[name]] for name, expert in both_experts(single).items()}
     return {"samples": samples, "descriptorMean": mean.tolist(), "descriptorSpread": spread.tolist(),
-            "strength": model.y_.tolist(), "inputs": model.X_.tolist(), "weight": weight(len(model.y_)),
+            "strength": model.y_.tolist(), "inputs": model.X_.tolist(), "weight": weight(int(single.sum())),
             "widening": model.widening_, "secondWidening": model.second_widening_, "phases": model.phases_.tolist(),
-            "relatives": [to_formula(c, 3) for c in model.X_[:, :-1]],
-            "coldest": model.X_[:, -1].min(), "hottest": model.X_[:, -1].max()}
+            "singlePhase": single.tolist(), "relatives": [to_formula(c, 3) for c in model.X_[single, :-1]],
+            "coldest": model.X_[single, -1].min(), "hottest": model.X_[single, -1].max()}
 
 
 def tables() -> dict:

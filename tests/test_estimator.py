@@ -19,11 +19,12 @@ from xyield.estimator import XYieldEstimator, publications
 from xyield.experts import TwoExperts
 from xyield.measurements import measurements
 from xyield.peers import peers, run_regressor, scores
+from xyield.phases import WithSeveralPhases, all_measurements, second_source
 from xyield.simulator import yield_strength
 from xyield.softening import SofteningGP
-from xyield.splits import FewShot, HeldOutSystems
+from xyield.splits import BENCHMARK, FewShot, HeldOutSystems
 
-POINTS = measurements()
+POINTS, ALL = measurements(), all_measurements()
 
 
 @pytest.fixture(scope="module")
@@ -171,11 +172,67 @@ def test_command_line(model, tmp_path, capsys):
 def test_the_packages_model_is_what_a_fit_gives_today():
     with warnings.catch_warnings(action="error"):  # out of date: run chapter 32, as `make notebooks` does, and commit
         shipped = estimator.shipped_estimator()
-    fitted = estimator.of_all_measurements().fit(POINTS, POINTS["yield_strength"], publications(POINTS))
+    fitted = estimator.fitted_to_all(estimator.of_all_measurements())
     for name, samples in fitted.samples_.items():
         np.testing.assert_allclose(shipped.samples_[name], samples, rtol=1e-6)
     found, expected = (m.predict(POINTS, return_std=True) for m in (shipped, fitted))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+FEW = ALL.iloc[::9]
+SHORT = {"n_steps": 8, "n_kept": 2, "n_chains": 1}
+
+
+@pytest.mark.parametrize("flags, words", [
+    (FEW["single_phase"][:5], "expected True or False for each of"),
+    (FEW["single_phase"].astype(int), "expected True or False for each of"),
+    (np.zeros(len(FEW), bool), "single_phase is False for all points"),
+    ("BCC", "expected True or False for each of"),
+])
+def test_flags_that_are_none_are_refused(flags, words):
+    with pytest.raises(ValueError, match=words):
+        XYieldEstimator(**SHORT).fit(FEW, FEW["yield_strength"], single_phase=flags)
+
+
+@pytest.mark.parametrize("kind", [TwoExperts, XYieldEstimator])
+def test_a_model_with_alloys_of_several_phases_comes_back_from_its_file(kind, tmp_path):
+    flags = FEW["single_phase"].to_numpy(copy=True)
+    model = kind(**SHORT).fit(FEW, FEW["yield_strength"], publications(FEW), flags)
+    before = model.predict(POINTS[:30], return_std=True)
+    flags[:] = True
+    again = kind.load(model.save(tmp_path / "mine.safetensors"))
+    for other in (model, again):
+        np.testing.assert_allclose(other.predict(POINTS[:30], return_std=True), before, rtol=1e-9)
+    np.testing.assert_array_equal(again.single_phase_, FEW["single_phase"])
+
+
+def test_points_of_several_phases_change_what_is_predicted_and_none_is_the_model_without_them():
+    known = FEW[FEW["single_phase"]]
+    alone, flagged = TwoExperts(**SHORT), TwoExperts(**SHORT)
+    alone.fit(known, known["yield_strength"])
+    flagged.fit(known, known["yield_strength"], single_phase=known["single_phase"])
+    np.testing.assert_array_equal(alone.predict(POINTS), flagged.predict(POINTS))
+    both = TwoExperts(**SHORT).fit(FEW, FEW["yield_strength"], single_phase=FEW["single_phase"])
+    assert np.abs(both.predict(POINTS) - alone.predict(POINTS)).max() > 0.01
+
+
+@pytest.mark.parametrize("task, apart", [
+    ("few_shot_23", "alloy"), ("systems", "system"), ("publications", "publication"), ("cold_to_hot", "temperature")])
+def test_the_second_source_gives_no_asked_point_away(task, apart):
+    splits = BENCHMARK[task]
+    for seed in list(splits.seeds)[::7]:
+        train, test = splits.protocol.split(POINTS, seed)
+        asked, found = POINTS.iloc[test], second_source(as_inputs(POINTS.iloc[train]), apart)
+        far = np.abs(as_inputs(found)[:, None, :-1] - as_inputs(asked)[None, :, :-1]).sum(2) / 2
+        assert (far > 0.005).all() and len(found) > 20
+        if apart == "system":
+            assert not set(found["system"]) & set(asked["system"])
+        if apart == "publication":
+            assert not {d for dois in asked["dois"] for d in dois.split()} & set(found["dois"])
+        if apart == "temperature":
+            assert found["temperature"].max() <= POINTS.iloc[train]["temperature"].max()
+    model = WithSeveralPhases(**SHORT, apart=apart).fit(POINTS.iloc[train], POINTS.iloc[train]["yield_strength"])
+    assert (~model.single_phase_).sum() == len(found)
 
 
 @pytest.fixture
@@ -200,8 +257,8 @@ def test_a_comment_another_library_and_a_last_digit_cost_no_fit(shipped, monkeyp
     edited(monkeypatch, "softening", "# θ_c", "# the onset")
     edited(monkeypatch, "experts", "# GPa, s_w", "# GPa, of an element")
     monkeypatch.setattr(store.importlib.metadata, "version", lambda name: "99")
-    nudged = POINTS.assign(yield_strength=POINTS["yield_strength"] * (1 + 4e-16))
-    monkeypatch.setattr(estimator, "measurements", lambda: nudged)
+    nudged = ALL.assign(yield_strength=ALL["yield_strength"] * (1 + 4e-16))
+    monkeypatch.setattr(estimator, "all_measurements", lambda: nudged)
     monkeypatch.setattr(XYieldEstimator, "fit", lambda *_: pytest.fail("it was fitted"))
     model = estimator.default_estimator()
     assert {len(samples) for samples in model.samples_.values()} == {model.n_kept * model.n_chains}
@@ -210,7 +267,7 @@ def test_a_comment_another_library_and_a_last_digit_cost_no_fit(shipped, monkeyp
 def measured(monkeypatch, points):
     "Pretend that another version of the library that reads formulas reads other measurements."
     monkeypatch.setattr(estimator, "version", lambda name: "99")
-    monkeypatch.setattr(estimator, "measurements", lambda: points)
+    monkeypatch.setattr(estimator, "all_measurements", lambda: points)
 
 
 CHANGES = {
@@ -218,8 +275,8 @@ CHANGES = {
     "its settings are": lambda path, patch: patch.setattr(
         estimator, "of_all_measurements", lambda: XYieldEstimator(n_steps=301)),
     "other measurements": lambda path, patch: measured(
-        patch, POINTS.assign(yield_strength=POINTS["yield_strength"] + 1e-3)),
-    "fitted to other": lambda path, patch: measured(patch, POINTS[:-1]),
+        patch, ALL.assign(yield_strength=ALL["yield_strength"] + 1e-3)),
+    "fitted to other": lambda path, patch: measured(patch, ALL[:-1]),
     "its checksum": lambda path, patch: path.write_bytes(path.read_bytes()[:-1] + b"!"),
     "No such file": lambda path, patch: path.unlink(),
 }

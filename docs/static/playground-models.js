@@ -162,7 +162,7 @@ var XYield = (function () {
     const m = data.model, order = m.inputs.map((_, i) => i).sort((a, b) => m.inputs[a].at(-1) - m.inputs[b].at(-1));
     const points = order.map((i) => {
       const composition = m.inputs[i].slice(0, -1), kelvin = m.inputs[i].at(-1);
-      return { composition, kelvin, strength: m.strength[i], z: standardised(data, composition),
+      return { composition, kelvin, strength: m.strength[i], several: !m.singlePhase[i], z: standardised(data, composition),
                homologous: kelvin / melting(data, composition), simulated: simulatedStrength(data, composition, kelvin) };
     });
     const kelvins = [...new Set(points.map((p) => p.kelvin))], group = points.map((p) => kelvins.indexOf(p.kelvin));
@@ -199,13 +199,16 @@ var XYield = (function () {
       const [one, soft, simulator] = shared(s, p.composition), power = p.simulated ** s.power;
       return one.map((v, b) => g[i] * (v + u[i] * soft[b] + power * simulator[b]));
     });
+    const others = points.map((p, i) => p.several && [s.offset, ...p.composition.map((c) => s.offset_elements * c)].map((v) => g[i] * v));
     for (let i = 0; i < n; i++) {
+      const noise = points[i].several ? s.several_noise : s.noise;
       for (let j = 0; j <= i; j++) {
         let distance = 0, common = 0;
         for (let q = 0; q < d; q++) distance += (x[i][q] - x[j][q]) ** 2;
         for (let b = 0; b < basis[i].length; b++) common += basis[i][b] * basis[j][b];
+        if (others[i] && others[j]) for (let b = 0; b < others[i].length; b++) common += others[i][b] * others[j][b];
         const near = fast(s) * u[i] * u[j] + slow(s) * gaussian((points[i].kelvin - points[j].kelvin) / s.kelvins);
-        k[i * n + j] = k[j * n + i] = common + g[i] * g[j] * Math.exp(-distance / 2) * near + (i === j ? s.noise ** 2 : 0);
+        k[i * n + j] = k[j * n + i] = common + g[i] * g[j] * Math.exp(-distance / 2) * near + (i === j ? noise ** 2 : 0);
       }
     }
     invert(k, n);
@@ -315,7 +318,7 @@ var XYield = (function () {
 
   // How well the model knows an alloy at a temperature, in Python's words.
   function remark(data, composition, T) {
-    const { inputs, relatives, coldest, hottest } = data.model, percent = (share) => `${(100 * share).toFixed(0)}%`;
+    const { relatives, coldest, hottest } = data.model, inputs = data.model.inputs.filter((_, i) => data.model.singlePhase[i]), percent = (share) => `${(100 * share).toFixed(0)}%`;
     const far = inputs.map((point) => sum(composition.map((c, i) => Math.abs(c - point[i]))) / 2), nearest = far.indexOf(Math.min(...far));
     const foreign = data.palette.filter((_, i) => composition[i] > 0 && !inputs.some((point) => point[i] > 0)), second = risk(data, composition);
     return [far[nearest] < 0.005 ? "measured itself" : `the nearest measured relative is ${relatives[nearest]}, ${percent(far[nearest])} of the atoms differ`,
