@@ -16,6 +16,7 @@ from xyield.alloys import PALETTE
 from xyield.experiments import Task, read_tasks
 from xyield.measurements import measurements
 from xyield.paper import TABLE2
+from xyield.phases import several_phases
 from xyield.simulator import yield_strength
 
 LONG = 45  # lines of a table that gets a box of its own to scroll in
@@ -194,6 +195,6 @@ def quoted_numbers() -> dict[str, str]:
             cells += [_cell(mine[mine["selection"] == which], "ours_mean", "ours_ci95") for which in ("best", "last")]
             cells.append(_cell(theirs, "mean", "ci95"))
         rows.append(f"| {METHOD_IN_WORDS.get(method, method)} | " + " | ".join(cells) + " |")
-    return {"n_points": str(len(points)),
+    return {"n_points": str(len(points)), "n_several": str(len(several_phases())),
             "n_alloys": str(points["formula"].nunique()), "table2": "\n".join(rows),
             "simulator_mse": f"{((simulated - points['yield_strength']) ** 2).mean():.3f}"}

@@ -169,7 +169,7 @@ def _check_of_today(model: XYieldEstimator):
 
 def of_all_measurements() -> XYieldEstimator:
     "Unfitted, with the settings of the package's model: so many points leave so little open that few samples do."
-    return XYieldEstimator(n_kept=12)
+    return XYieldEstimator(n_kept=6)
 
 
 def fitted_to_all(
