@@ -89,6 +89,7 @@ REFUSED = {
     "an unknown split": (lambda t: t.assign(split=t["split"] + 1), "split 1010, point"),
     "half a point": (lambda t: t.assign(point=t["point"] + 0.5), "row 0: point is"),
     "text": (lambda t: t.assign(mean="strong"), "row 0: mean is 'strong'"),
+    "yes or no": (lambda t: t.assign(mean=t["mean"] > 1), "row 0: mean is "),
     "no mean": (lambda t: t.drop(columns="mean"), "expected task, split, point, mean"),
     "a strange column": (lambda t: t.assign(sigma=1.0), "columns task, split, point, mean, std, sigma"),
     "nothing": (lambda t: t[:0], "0 rows"),
@@ -124,7 +125,8 @@ def entry_text():
     ({"splits_sha256": "a" * 64}, "splits_sha256 is"),
     ({"splits": "xyield-splits-0.9"}, "splits is 'xyield-splits-0.9'"),
     ({"kind": "best"}, "kind is 'best'"), ({"authors": []}, "authors is []"), ({"mse": 0.01}, "mse is 0.01"),
-    ({"date": "soon"}, "date is 'soon'"), ({"simulator": "maybe"}, "simulator is 'maybe'"),
+    ({"date": "soon"}, "date is 'soon'"), ({"date": "2126-11-25"}, "expected a day that has been"),
+    ({"simulator": "maybe"}, "simulator is 'maybe'"),
     ({"predictions": "../mine.csv"}, "predictions is '../mine.csv'"), ({"predictions": "my.pkl"}, "is 'my.pkl'"),
     ({"budget": None}, "budget is None"),
 ])

@@ -94,6 +94,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'xyield.benchmark._differences': ('3_evaluation/benchmark.html#_differences', 'xyield/benchmark.py'),
                                   'xyield.benchmark._fallback': ('3_evaluation/benchmark.html#_fallback', 'xyield/benchmark.py'),
                                   'xyield.benchmark._name': ('3_evaluation/benchmark.html#_name', 'xyield/benchmark.py'),
+                                  'xyield.benchmark._not_ahead': ('3_evaluation/benchmark.html#_not_ahead', 'xyield/benchmark.py'),
                                   'xyield.benchmark._pooled': ('3_evaluation/benchmark.html#_pooled', 'xyield/benchmark.py'),
                                   'xyield.benchmark._problem': ('3_evaluation/benchmark.html#_problem', 'xyield/benchmark.py'),
                                   'xyield.benchmark._read_any': ('3_evaluation/benchmark.html#_read_any', 'xyield/benchmark.py'),

@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin
 
@@ -139,6 +139,8 @@ def check_predictions(
     if strange or missing or len(set(columns)) < len(columns) or not len(table):
         raise ValueError(f"predictions have {len(table)} rows and columns {', '.join(columns)}; expected task, split, "
                          "point, mean, and std or seconds if you have them, each once")
+    if flags := [c for c in columns if table[c].dtype == bool]:  # pydantic would take True for 1
+        raise ValueError(f"row 0: {flags[0]} is {table[flags[0]].iloc[0]}; expected a number")
     try:
         TypeAdapter(list[Prediction]).validate_python(table.to_dict("records"))
     except ValidationError as error:
@@ -456,6 +458,12 @@ def from_rows(
 KINDS = ("baseline", "library", "paper", "ours", "literature", "guest")
 
 
+def _not_ahead(date):
+    if date > datetime.date.today() + datetime.timedelta(days=1):  # somewhere it is tomorrow
+        raise ValueError("expected a day that has been")
+    return date
+
+
 class Entry(BaseModel):
     "What `leaderboard/NAME.yml` says."
 
@@ -463,7 +471,7 @@ class Entry(BaseModel):
     title: Annotated[str, Field(min_length=2, max_length=60)]
     kind: Literal[KINDS]
     authors: Annotated[list[Annotated[str, Field(min_length=2)]], Field(min_length=1)]
-    date: datetime.date
+    date: Annotated[datetime.date, AfterValidator(_not_ahead)]
     code: Annotated[str, Field(min_length=3, description="address, or path in this repository, of what was run")]
     description: Annotated[str, Field(min_length=10, max_length=400)]
     budget: Annotated[str, Field(min_length=3, description="settings that were tried, and what chose among them")]
