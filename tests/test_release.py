@@ -296,7 +296,7 @@ def test_interrupted_command_leaves_whole_shards_and_goes_on(tmp_path):
     error = process.communicate(timeout=60)[1]
     assert process.returncode == 130, error
     assert "interrupted; the same command goes on" in error
-    there = sorted((tmp_path / "design_space").iterdir())
+    there = sorted((tmp_path / "design_space").glob("part-*"))  # a stop at a bad moment can leave a hidden folder
     assert 0 < len(there) < 10
     ranges = shard_ranges(64)
     assert all(shard_fault(p, shard_schema(ranges[int(p.name[5:9])]), full=True) is None for p in there)
