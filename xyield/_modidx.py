@@ -580,6 +580,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'xyield.phases.WithSeveralPhases.__init__': ( '4_beyond/phases.html#withseveralphases.__init__',
                                                                              'xyield/phases.py'),
                                'xyield.phases.WithSeveralPhases.fit': ('4_beyond/phases.html#withseveralphases.fit', 'xyield/phases.py'),
+                               'xyield.phases._dois': ('4_beyond/phases.html#_dois', 'xyield/phases.py'),
                                'xyield.phases._phase_model': ('4_beyond/phases.html#_phase_model', 'xyield/phases.py'),
                                'xyield.phases._standard': ('4_beyond/phases.html#_standard', 'xyield/phases.py'),
                                'xyield.phases._tests': ('4_beyond/phases.html#_tests', 'xyield/phases.py'),

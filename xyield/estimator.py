@@ -85,8 +85,9 @@ def _errors(model, labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kinds = np.where(model.single_phase_, "BCC ", "several ")
     parts = [(model.X_[g], model.y_[g], o, _shares(kinds[g])) for g, o in told]
     if model.single_phase_.all():
-        X, many = several_phases()[[*PALETTE, "temperature"]].to_numpy(), several_phases()
-        parts.append((X, many["yield_strength"].to_numpy(), model._together(model.opinions(X)), _shares(many["dois"])))
+        many = several_phases()
+        X, y = as_inputs(many), many["yield_strength"].to_numpy()
+        parts.append((X, y, model._together(model.opinions(X)), _shares(publications(many))))
     squares = [(y - o.mean) ** 2 / sum(o[1:]) for _, y, o, _ in parts]
     risk = [second_phase_risk(X[:, :-1]) for X, *_ in parts]
     return np.concatenate(squares), np.concatenate(risk), np.concatenate([w for *_, w in parts])

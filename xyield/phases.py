@@ -129,7 +129,8 @@ def several_phases() -> pd.DataFrame:
     """One row an alloy, not BCC alone, and temperature: columns as of `measurements`, without its numbers of tests."""
     point, rows = [*PALETTE, "temperature"], _tests().query("not single_phase")
     found = rows.groupby(point, sort=False).agg(formula=("formula", "first"), system=("system", "first"),
-                                                yield_strength=("yield_strength", "mean"), dois=("doi", "first"))
+                                                yield_strength=("yield_strength", "mean"),
+                                                dois=("doi", lambda d: " ".join(dict.fromkeys(d))))
     return found.reset_index()[["formula", "system", *point, "yield_strength", "dois"]]
 
 
@@ -140,6 +141,10 @@ def all_measurements() -> pd.DataFrame:
 
 # %% ../nbs/4_beyond/31_phases.ipynb #31d0de05
 APART = ("alloy", "system", "publication", "temperature")
+
+
+def _dois(points) -> pd.Series:  # with a row for each source of a point
+    return points["dois"].str.split().explode()
 
 
 def second_source(
@@ -153,7 +158,7 @@ def second_source(
     far = np.abs(composition[:, None] - asked[list(PALETTE)].to_numpy()).sum(2).min(1, initial=2) / 2
     fair = {"alloy": True, "temperature": found["temperature"] <= inputs[:, -1].max(),
             "system": ~found["system"].isin(asked["system"]),
-            "publication": ~found["dois"].isin(asked["dois"].str.split().explode())}
+            "publication": ~_dois(found).isin(_dois(asked)).groupby(level=0).any()}
     return found[(far > 0.005) & fair[apart]]
 
 # %% ../nbs/4_beyond/31_phases.ipynb #31d0de07
