@@ -114,6 +114,21 @@ def test_a_fitted_model_is_its_own(tmp_path):
     assert list(of_frame.feature_names_in_) == [*PALETTE, "temperature"]
 
 
+def test_an_interrupted_fit_leaves_the_model_as_it_was(monkeypatch):
+    model = XYieldEstimator(n_steps=8, n_kept=2, n_chains=1).fit(POINTS.iloc[::8], POINTS["yield_strength"].iloc[::8])
+    before, strengths = vars(model).copy(), model.predict(POINTS)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    for late in ("_sampled", "_remember_columns"):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(experts, late, stopped)
+            model.fit(POINTS, POINTS["yield_strength"])
+        assert vars(model).keys() == before.keys() and all(vars(model)[name] is before[name] for name in before)
+    np.testing.assert_array_equal(model.predict(POINTS), strengths)
+
+
 def test_nothing_of_the_caller_is_kept(tmp_path):
     known = POINTS.iloc[::8]
     inputs, strengths, groups = as_inputs(known), known["yield_strength"].to_numpy(copy=True), publications(known)

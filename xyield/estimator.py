@@ -65,6 +65,13 @@ class XYieldEstimator(TwoExperts):
     """
 
 # %% ../nbs/4_beyond/32_estimator.ipynb #825c31f3
+def publications(
+    points: pd.DataFrame,  # as from `measurements` or `all_measurements`
+) -> list[str]:  # the first DOI of each point
+    "Groups for `fit`."
+    return points["dois"].str.split().str[0].tolist()
+
+
 @patch
 def _widen(self: XYieldEstimator, labels):
     self.laboratory_share_, self.phases_ = laboratory_share(), phase_coefficients()
@@ -142,13 +149,6 @@ def from_record(cls: XYieldEstimator, record: dict) -> XYieldEstimator:
 
 # %% ../nbs/4_beyond/32_estimator.ipynb #8702d269
 SHIPPED = Path(str(files("xyield"))) / "estimator.safetensors"  # made by this chapter, see below
-
-
-def publications(
-    points: pd.DataFrame,  # as from `measurements` or `all_measurements`
-) -> list[str]:  # the first DOI of each point
-    "Groups for `fit`."
-    return points["dois"].str.split().str[0].tolist()
 
 
 def _made_from(modules) -> dict:

@@ -10,6 +10,7 @@ __all__ = ['ELEMENT_SCALES', 'EXPERTS', 'SEVERAL_PHASES', 'CHUNK', 'WIDENING', '
 # %% ../nbs/4_beyond/30_experts.ipynb #df62dc24
 import os
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -271,10 +272,12 @@ def fit(
     self._check()
     inputs, strengths = checked_training(self, X, y)
     labels = _labels(inputs, groups)
-    self.X_, self.y_, self.single_phase_ = inputs, strengths, _flags(single_phase, len(inputs))
-    self.samples_ = _sampled(self._experts(), self._known(), strengths, self)
-    self._widen(labels)
-    _remember_columns(self, X)
+    fitted = copy(self)  # an interrupted fit leaves the model as it was
+    fitted.X_, fitted.y_, fitted.single_phase_ = inputs, strengths, _flags(single_phase, len(inputs))
+    fitted.samples_ = _sampled(fitted._experts(), fitted._known(), strengths, fitted)
+    fitted._widen(labels)
+    _remember_columns(fitted, X)
+    self.__dict__ = fitted.__dict__
     return self
 
 
