@@ -714,6 +714,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'xyield.softening.checked_inputs': ('4_beyond/softening.html#checked_inputs', 'xyield/softening.py'),
                                   'xyield.softening.checked_training': ('4_beyond/softening.html#checked_training', 'xyield/softening.py'),
                                   'xyield.softening.covariance': ('4_beyond/softening.html#covariance', 'xyield/softening.py'),
+                                  'xyield.softening.posterior_mode': ('4_beyond/softening.html#posterior_mode', 'xyield/softening.py'),
                                   'xyield.softening.slice_samples': ('4_beyond/softening.html#slice_samples', 'xyield/softening.py')},
             'xyield.space': { 'xyield.space.AlloySlice': ('1_data/space.html#alloyslice', 'xyield/space.py'),
                               'xyield.space.AlloySlice.__getitem__': ('1_data/space.html#alloyslice.__getitem__', 'xyield/space.py'),

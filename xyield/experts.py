@@ -35,6 +35,7 @@ from xyield.softening import (
     alloy_inputs,
     checked_inputs,
     checked_training,
+    posterior_mode,
     slice_samples,
 )
 
@@ -214,15 +215,16 @@ class TwoExperts(Saved, RegressorMixin, BaseEstimator):
 # %% ../nbs/4_beyond/30_experts.ipynb #f796ea49
 def _sampled(experts: dict[str, Expert], x: dict, y: np.ndarray, model: TwoExperts) -> dict[str, np.ndarray]:
     "Samples of each expert's scales, the chains of all of them side by side."
-    def chain(name, seed):
-        def likelihood(z):
-            return log_likelihood(experts[name], z, x, y)
+    def likelihood(name):
+        return lambda z: log_likelihood(experts[name], z, x, y)
 
-        return slice_samples(likelihood, len(experts[name]), model.n_steps, model.n_kept, seed)
+    def chain(name, mode, seed):
+        return slice_samples(likelihood(name), *mode.result(), model.n_steps, model.n_kept, seed)
 
     seeds = [int(model.n_chains) * int(model.seed) + i for i in range(model.n_chains)]
     with ThreadPoolExecutor(os.cpu_count()) as pool, threadpool_limits(1, "blas"):
-        found = {name: [pool.submit(chain, name, s) for s in seeds] for name in experts}
+        modes = {name: pool.submit(posterior_mode, likelihood(name), len(e)) for name, e in experts.items()}
+        found = {name: [pool.submit(chain, name, mode, s) for s in seeds] for name, mode in modes.items()}
         return {name: np.concatenate([c.result() for c in chains]) for name, chains in found.items()}
 
 

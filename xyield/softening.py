@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'RELEVANCE', 'PARTS', 'FORMAT', 'Scale', 'alloy_inputs', 'covariance', 'Saved', 'SofteningGP',
-           'slice_samples', 'checked_inputs', 'checked_training']
+           'slice_samples', 'posterior_mode', 'checked_inputs', 'checked_training']
 
 # %% ../nbs/4_beyond/29_softening.ipynb #c5c1e6ab
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from fastcore.basics import patch
 from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
@@ -167,25 +169,49 @@ class SofteningGP(Saved, RegressorMixin, BaseEstimator):
 # %% ../nbs/4_beyond/29_softening.ipynb #c7e26499
 def slice_samples(
     log_likelihood,  # of a point [d]
-    dimension: int,  # d
+    mode: np.ndarray,  # m [d]
+    spread: np.ndarray,  # L [d, d]
     n_steps: int,
     n_kept: int,
     seed: int,
 ) -> np.ndarray:  # [n_kept, d], evenly spaced over the last three quarters of the chain
-    "Posterior samples under a standard normal prior, by elliptical slice sampling."
+    "Posterior samples under a standard normal prior, by elliptical slice sampling around `mode`."
+    def relative(u):
+        z = mode + spread @ u
+        return log_likelihood(z) + 0.5 * (u @ u - z @ z)
+
     rng = np.random.default_rng(seed)
-    z, chain = np.zeros(dimension), []
-    current = log_likelihood(z)
+    u, chain = np.zeros(len(mode)), []
+    current = relative(u)
     for _ in range(n_steps):
-        direction, level = rng.standard_normal(dimension), current + np.log(rng.random())
+        direction, level = rng.standard_normal(len(mode)), current + np.log(rng.random())
         angle = rng.uniform(0, 2 * np.pi)
         low, high = angle - 2 * np.pi, angle
-        while (found := log_likelihood(new := z * np.cos(angle) + direction * np.sin(angle))) <= level:
+        while (found := relative(new := u * np.cos(angle) + direction * np.sin(angle))) <= level:
             low, high = (angle, high) if angle < 0 else (low, angle)
             angle = rng.uniform(low, high)
-        z, current = new, found
-        chain.append(z)
-    return np.array(chain)[np.linspace(n_steps // 4, n_steps - 1, n_kept).round().astype(int)]
+        u, current = new, found
+        chain.append(u)
+    kept = np.linspace(n_steps // 4, n_steps - 1, n_kept).round().astype(int)
+    return mode + np.array(chain)[kept] @ spread.T
+
+# %% ../nbs/4_beyond/29_softening.ipynb #fc1720a4
+def posterior_mode(
+    log_likelihood,  # of a point [d]
+    dimension: int,  # d
+) -> tuple[np.ndarray, np.ndarray]:  # m [d], L [d, d]
+    "Where the posterior under a standard normal prior is highest, and how wide it is there: nowhere wider than that."
+    def loss(z):
+        return 0.5 * z @ z - max(log_likelihood(z), -1e9)  # a number where there is no likelihood
+
+    mode = minimize(loss, np.zeros(dimension), method="L-BFGS-B", options={"eps": 1e-4, "ftol": 1e-5}).x
+    steps = 0.05 * np.eye(dimension)
+    here, ahead, behind = loss(mode), *(np.array([loss(mode + way * s) for s in steps]) for way in (1, -1))
+    curvature = np.diag(ahead + behind - 2 * here)
+    for i, j in combinations(range(dimension), 2):
+        curvature[i, j] = curvature[j, i] = loss(mode + steps[i] + steps[j]) - ahead[i] - ahead[j] + here
+    values, vectors = np.linalg.eigh(curvature / 0.05**2)
+    return mode, 1.2 * (vectors / np.sqrt(np.maximum(values, 1))) @ vectors.T
 
 # %% ../nbs/4_beyond/29_softening.ipynb #aecc831e
 def _cholesky(scales, x, without) -> np.ndarray:
@@ -246,9 +272,12 @@ def fit(self: SofteningGP, X, y):
     if "averaging" in self.without:
         samples = np.zeros((1, dimension))
     else:
+        def likelihood(z):
+            return _log_likelihood(self._scales(z), x, y, self.without)
+
         with threadpool_limits(1, "blas"):
-            samples = slice_samples(lambda z: _log_likelihood(self._scales(z), x, y, self.without), dimension,
-                                    self.n_steps, self.n_kept, self.seed)
+            samples = slice_samples(likelihood, *posterior_mode(likelihood, dimension), self.n_steps, self.n_kept,
+                                    self.seed)
     self.X_, self.y_, self.samples_, self.n_features_in_ = X, y, samples, X.shape[1]
     return self
 
