@@ -174,7 +174,8 @@ def example(full: str) -> tuple[Path, str, str] | None:  # notebook, code, outpu
         code = _shortened(wanted, statements)
         whole = code == "\n".join(text for _, text, _ in statements)
         shown = bool(output) and whole
-        quality = (path == own, path.parent.name != "experiments", shown, "test_" not in code, -position)
+        quality = (wanted in code, path == own, path.parent.name != "experiments", shown, "test_" not in code,
+                   -position)
         if best is None or quality > best[0]:
             best = quality, (path, code, output if whole else "")
     return best[1] if best else _in_use(wanted, own)
