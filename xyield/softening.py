@@ -200,7 +200,7 @@ def posterior_mode(
     log_likelihood,  # of a point [d]
     dimension: int,  # d
 ) -> tuple[np.ndarray, np.ndarray]:  # m [d], L [d, d]
-    "Where the posterior under a standard normal prior is highest, and how wide it is there: nowhere wider than that."
+    "The posterior's mode under a standard normal prior, and 1.2 times its width there (Laplace), at most 1.2."
     def loss(z):
         return 0.5 * z @ z - max(log_likelihood(z), -1e9)  # a number where there is no likelihood
 
