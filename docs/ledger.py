@@ -22,7 +22,8 @@ WORDS = METHODS | {  # of parts
     "best": "best epoch", "last": "last epoch", "0.1": "10 % of the points", "0.05": "5 %",
     "clean_regression_10": "strength, 23 points", "clean_regression_5": "strength, 11 points",
     "clean_classification_10": "class, 23 points", "clean_classification_5": "class, 11 points",
-    "clean_regression_folds": "strength, ten folds", "clean_classification_folds": "class, ten folds"}
+    "clean_regression_folds": "strength, ten folds", "clean_classification_folds": "class, ten folds",
+    "images_long_30": "noisy pairs, 30 a class", "images_long_10": "noisy pairs, 10 a class"}
 
 
 def badge(verdict: str, before: str = "") -> str:
