@@ -22,7 +22,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from .alloys import PALETTE, alloy_system, as_inputs, as_numbers, as_yield_strengths
+from .alloys import alloy_system, as_inputs, as_numbers, as_yield_strengths
 from .checks import check_count
 from .descriptors import DESCRIPTORS
 from xyield.softening import (
@@ -32,6 +32,7 @@ from xyield.softening import (
     Scale,
     _factors,
     _gaussian,
+    _remember_columns,
     alloy_inputs,
     checked_inputs,
     checked_training,
@@ -304,17 +305,6 @@ def _weight(self: TwoExperts) -> float:
 @patch
 def _widen(self: TwoExperts, labels):
     self.widening_ = 1.0 if "widening" in self.without else learned_widening(self, labels)
-
-
-def _remember_columns(model, X):
-    "`n_features_in_`, and `feature_names_in_` for a frame: the columns that were used."
-    names = [*PALETTE, "temperature"]
-    if hasattr(X, "columns"):
-        names = names if set(names) <= set(map(str, X.columns)) else ["formula", "temperature"]
-        model.feature_names_in_ = np.array(names, dtype=object)
-    elif hasattr(model, "feature_names_in_"):
-        del model.feature_names_in_
-    model.n_features_in_ = len(names)
 
 # %% ../nbs/4_beyond/30_experts.ipynb #c07e4672
 CHUNK = 4096  # alloys that are predicted together

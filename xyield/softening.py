@@ -257,6 +257,17 @@ def checked_training(
     return inputs, strengths
 
 
+def _remember_columns(model, X):
+    "`n_features_in_`, and `feature_names_in_` for a frame: the columns that were used."
+    names = [*PALETTE, "temperature"]
+    if hasattr(X, "columns"):
+        names = names if set(names) <= set(map(str, X.columns)) else ["formula", "temperature"]
+        model.feature_names_in_ = np.array(names, dtype=object)
+    elif hasattr(model, "feature_names_in_"):
+        del model.feature_names_in_
+    model.n_features_in_ = len(names)
+
+
 @patch
 def fit(self: SofteningGP, X, y):
     "Sample the scales given strengths `y` (GPa); raises `ValueError` on bad alloys, temperatures or strengths."
@@ -265,10 +276,8 @@ def fit(self: SofteningGP, X, y):
         raise ValueError(f"without is {self.without!r}; expected some of {', '.join(PARTS)}")
     check_count("n_steps", self.n_steps)
     check_count("n_kept", self.n_kept)
-    if hasattr(X, "columns"):
-        self.feature_names_in_ = np.array([*PALETTE, "temperature"], dtype=object)  # what the columns come to
-    X, y = checked_training(self, X, y)
-    x, dimension = alloy_inputs(X[:, :-1], X[:, -1]), len(SCALES) + len(DESCRIPTORS)
+    inputs, y = checked_training(self, X, y)
+    x, dimension = alloy_inputs(inputs[:, :-1], inputs[:, -1]), len(SCALES) + len(DESCRIPTORS)
     if "averaging" in self.without:
         samples = np.zeros((1, dimension))
     else:
@@ -278,7 +287,8 @@ def fit(self: SofteningGP, X, y):
         with threadpool_limits(1, "blas"):
             samples = slice_samples(likelihood, *posterior_mode(likelihood, dimension), self.n_steps, self.n_kept,
                                     self.seed)
-    self.X_, self.y_, self.samples_, self.n_features_in_ = X, y, samples, X.shape[1]
+    self.X_, self.y_, self.samples_ = inputs, y, samples
+    _remember_columns(self, X)
     return self
 
 # %% ../nbs/4_beyond/29_softening.ipynb #f17d4e0c
