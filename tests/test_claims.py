@@ -75,7 +75,7 @@ def test_verdicts_turn_with_the_rows(root, now):
 
     before, after = verdicts(now), verdicts(ledger(Altered(root, turned)))
     for claim in ("sparsity-cuts-mse", "pretraining-helps-accuracy", "softening-wins-few-shot"):
-        assert before[claim] == "confirmed", claim
+        assert before[claim] in ("confirmed", "partly"), claim
     assert after["sparsity-cuts-mse"] == after["pretraining-helps-accuracy"] == "refuted"
     assert (before != after).sum() >= 5
 

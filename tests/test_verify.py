@@ -81,7 +81,7 @@ def test_a_changed_number_contradicts_the_ledger_even_with_a_fitting_checksum(co
     at = rows[0].split(",").index("gain_mean")
     for n, row in enumerate(rows[1:], start=1):
         cells = row.split(",")
-        rows[n] = ",".join(c if i != at or not c else str(2 * float(c)) for i, c in enumerate(cells))
+        rows[n] = ",".join(c if i != at or not c else str(-float(c)) for i, c in enumerate(cells))
     table.write_text("\n".join(rows) + "\n")
     sidecar = table.with_suffix(".json")
     said = json.loads(sidecar.read_text())

@@ -267,7 +267,7 @@ def _remember_columns(model, X):
         del model.feature_names_in_
     model.n_features_in_ = len(names)
 
-
+# %% ../nbs/4_beyond/29_softening.ipynb #a7c3f1d2
 @patch
 def fit(self: SofteningGP, X, y):
     "Sample the scales given strengths `y` (GPa); raises `ValueError` on bad alloys, temperatures or strengths."
