@@ -55,7 +55,8 @@ def artefacts() -> list[Path]:
 
 
 COMMANDS = {  # what leaves the artefacts that no experiment does
-    "speed": "make bench", "reproduction": "make cost", "portability": "make portability"}
+    "speed": "make bench", "reproduction": "make cost", "portability": "make portability",
+    "gpu": "tests/gpu_check.py"}
 
 
 def _provenance(sidecar: Path, content: dict) -> str:

@@ -137,10 +137,24 @@ def _syntax(node):
     return [_syntax(item) for item in node] if isinstance(node, list) else repr(node)
 
 
-@functools.cache  # most modules are in many closures
-def _without_docstrings(source: str) -> list:  # JSON-serialisable
-    "Python source in a normal form, without comments and docstrings."
+class _OffGpu(ast.NodeTransformer):
+    'Leaves out what runs on a GPU only: statements `if … == "cuda":`, perhaps with `and`, without `else`.'
+
+    def visit_If(self, node):
+        both = isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.And)
+        tests = {ast.unparse(test).rpartition(" == ")[2] for test in (node.test.values if both else [node.test])}
+        return None if "'cuda'" in tests and not node.orelse else self.generic_visit(node)
+
+
+def _tree(source: str, device: str) -> ast.Module:
     tree = ast.parse(source)
+    return tree if device == "cuda" else _OffGpu().visit(tree)
+
+
+@functools.cache  # most modules are in many closures
+def _without_docstrings(source: str, device: str = "cpu") -> list:  # JSON-serialisable
+    "Python source in a normal form, without comments and docstrings, as far as it runs on `device`."
+    tree = _tree(source, device)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -150,10 +164,11 @@ def _without_docstrings(source: str) -> list:  # JSON-serialisable
 @functools.cache
 def imports(
     source: str,  # Python code
+    device: str = "cpu",  # "cuda": also what is imported for a GPU only
 ) -> frozenset[str]:  # names within the package, such as "simulator"
     "The modules of the package that `source` imports, at its top or within a function."
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_tree(source, device)):
         if isinstance(node, ast.ImportFrom):
             package, _, name = (node.module or "").rpartition(".")
             if (node.level == 1 and not package and name) or (node.level == 0 and package == "xyield"):
@@ -165,22 +180,27 @@ def imports(
     return frozenset(found)
 
 
-def closure(*modules: str) -> list[str]:  # sorted
+def closure(
+    *modules: str,
+    device: str = "cpu",  # as in `imports`
+) -> list[str]:  # sorted
     "`modules` of the package and all that they import, directly or not; the store is not among them."
     found, todo = set(), set(modules) - {"store"}
     while todo:
         name = todo.pop()
         found.add(name)
-        todo |= imports(_source(name)) - found - {"store"}
+        todo |= imports(_source(name), device) - found - {"store"}
     return sorted(found)
 
 # %% ../nbs/5_workshop/36_store.ipynb #a1b20002
 @functools.cache  # the code that runs is the code that was there when it was first asked for
 def code_version(
     *modules: str,  # names within the package, such as "simulator"
+    device: str = "cpu",  # where they run; "cuda" takes in what a CPU never runs
 ) -> str:  # 16 hexadecimal digits
     "A hash over the code of `xyield`'s `modules` and of what they import: it changes when the code of a result does."
-    return digest({name: _without_docstrings(_source(name)) for name in closure(*modules)})
+    there = closure(*modules, device=device)
+    return digest({name: _without_docstrings(_source(name), device) for name in there})
 
 
 def source_hashes(

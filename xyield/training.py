@@ -164,6 +164,10 @@ class Hardware:
 
     def determines(self) -> dict:
         "What of it is in the digits of a result."
+        if resolve_device(self.device).type == "cuda":  # there, more code is
+            from .store import code_version
+
+            return vars(self) | {"device": "cuda", "code": code_version("training", device="cuda")}
         return {"device": resolve_device(self.device).type, "processes": self.processes, "precision": self.precision,
                 "threads": self.threads}
 
@@ -185,6 +189,10 @@ def accelerator_for(hardware: Hardware):  # accelerate.Accelerator
     "`accelerate`'s handle on device, precision and processes."
     from accelerate import Accelerator  # takes a second to import
 
+    if resolve_device("auto").type == "cuda":
+        from .gpu import forget_other
+
+        forget_other(resolve_device(hardware.device).type, hardware.precision)
     return Accelerator(cpu=resolve_device(hardware.device).type == "cpu", mixed_precision=hardware.precision)
 
 
@@ -225,6 +233,11 @@ def _batches(world, domain, seeds, epoch, batch_size, accelerator):
     found, n = world.batches(domain, seeds, epoch, batch_size), accelerator.num_processes
     if n == 1 and accelerator.device.type == "cpu":
         return found
+    if n == 1 and accelerator.device.type == "cuda":
+        from .gpu import resident_batches
+
+        if (there := resident_batches(world, domain, seeds, epoch, batch_size, accelerator.device)) is not None:
+            return there
     from accelerate.data_loader import prepare_data_loader
     from accelerate.utils import send_to_device
 
@@ -383,6 +396,10 @@ def fit(
     optimizer = make_optimizer(network.parameters(), schedule)
     wrapped = accelerator.prepare(network)  # not the optimiser, whose wrapper is slow
     step = stage.step(wrapped, network, world, optimizer, accelerator)
+    if accelerator.device.type == "cuda":
+        from .gpu import recorded
+
+        step = recorded(step, world, accelerator)
     history, already = _load_progress(progress, network, optimizer, step)
     failed, done = {**(failed or {}), **already}, len(history.get("loss", ()))
     zeros = {name: mask.to(accelerator.device) for name, mask in (zeros or {}).items()}
