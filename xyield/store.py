@@ -160,7 +160,7 @@ def _without_docstrings(source: str, device: str = "cpu") -> list:  # JSON-seria
             node.body = node.body[1:] or [ast.Pass()]
     return _syntax(tree)
 
-
+# %% ../nbs/5_workshop/36_store.ipynb #6e65742f
 @functools.cache
 def imports(
     source: str,  # Python code
