@@ -73,12 +73,13 @@ test nightly: setup lint
 test:  ## lint, pytest and the tests within the notebooks
 nightly:  ## like test, with the slow tests: kills over the whole smoke profile, mutations of the code
 
+# the digits that tests know are a CPU's; for a GPU there is tests/gpu_check.py
 pytest-test pytest-nightly:
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(cores) --dist loadscope --no-loadscope-reorder \
+	$(THREADS) CUDA_VISIBLE_DEVICES= PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(cores) --dist loadscope --no-loadscope-reorder \
 		$(if $(filter %nightly,$@),-m 'slow or not slow' --junitxml=$(or $(XYIELD_RUNS),runs)/nightly.xml)
 
 chapters-test chapters-nightly:
-	$(THREADS) PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 1 --do-print --timing --skip-folder-re '^([_.]|experiments$(if $(filter %test,$@),|tutorials))'
+	$(THREADS) CUDA_VISIBLE_DEVICES= PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 1 --do-print --timing --skip-folder-re '^([_.]|experiments$(if $(filter %test,$@),|tutorials))'
 
 lint: setup  ## ruff over notebooks and tests
 	$(BIN)/ruff check --quiet .

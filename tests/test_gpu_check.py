@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from tests.gpu_check import main, record
+from xyield import training
+from xyield.store import closure, code_version
 
 
 @pytest.mark.slow
@@ -27,3 +29,11 @@ def test_what_is_kept_is_what_was_found(tmp_path):
     text = (tmp_path / "gpu.md").read_text()
     assert "| source | 2.446     | 0.2128    |" in text and "Not run: it needs two GPUs." in text and "A card" in text
     assert '"card": "A card"' in (tmp_path / "gpu.json").read_text()
+
+
+def test_what_runs_on_a_gpu_only_is_in_the_key_of_its_results_and_of_no_others(monkeypatch):
+    assert "gpu" in closure("training", device="cuda") and "gpu" not in closure("training")
+    on_cpu = training.Hardware("cpu").determines()
+    monkeypatch.setattr(training, "resolve_device", torch.device)
+    on_gpu = training.Hardware("cuda").determines()
+    assert on_gpu == on_cpu | {"device": "cuda", "code": code_version("training", device="cuda")}

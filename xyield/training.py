@@ -88,6 +88,10 @@ class World(ABC):
 
     Make it a data class: its fields, and its code, are part of what a stored result is found by. A judgement is made in
     evaluation mode and without gradients.
+
+    On a GPU batches are sent there, and a judgement is given a copy of the network on the processor. `for_gpu = True`
+    says that `loss` does the same for all batches of one shape, so that its steps can be recorded and replayed (chapter
+    42), and that a judgement works where the network is.
     """
 
     @abstractmethod
@@ -397,9 +401,9 @@ def fit(
     wrapped = accelerator.prepare(network)  # not the optimiser, whose wrapper is slow
     step = stage.step(wrapped, network, world, optimizer, accelerator)
     if accelerator.device.type == "cuda":
-        from .gpu import recorded
+        from .gpu import judged, recorded
 
-        step = recorded(step, world, accelerator)
+        step, world = recorded(step, world, accelerator), judged(world)
     history, already = _load_progress(progress, network, optimizer, step)
     failed, done = {**(failed or {}), **already}, len(history.get("loss", ()))
     zeros = {name: mask.to(accelerator.device) for name, mask in (zeros or {}).items()}
