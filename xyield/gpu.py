@@ -51,7 +51,7 @@ def resident_batches(
     seeds: list[int],
     epoch: int,
     batch_size: int,
-    device: torch.device,
+    device: torch.device,  # where the data are to stay
 ) -> Iterator | None:  # what `world.batches` gives, on `device`; None if the data of this world cannot stay there
     "Batches picked on the GPU, in the order in which a CPU sees them; one copy an epoch, that of the order."
     if type(world).batches is getattr(Alloys, "batches", None):
@@ -62,7 +62,10 @@ def resident_batches(
     return None
 
 # %% ../nbs/5_workshop/42_gpu.ipynb #42aa0010
-def forget_other(device: str, precision: str):
+def forget_other(
+    device: str,  # its type, such as "cuda"
+    precision: str,  # as in `Hardware`
+):
     "Let `accelerate` choose again if it has settled on something else, such as the processor, or `bf16`."
     from accelerate.state import AcceleratorState, is_initialized
 
@@ -73,7 +76,7 @@ def forget_other(device: str, precision: str):
 
 # %% ../nbs/5_workshop/42_gpu.ipynb #42aa0013
 def for_gpu(world: World) -> bool:
-    "Whether the world's judgement works on a GPU, and its loss looks at no number, and none in it is drawn by Python."
+    "Whether its judgement works on a GPU, its batches are tuples of tensors, `loss` the same for all of a shape."
     return getattr(world, "for_gpu", type(world).__module__.startswith("xyield."))
 
 
@@ -101,8 +104,10 @@ def judged(world: World) -> World:
 AS_THEY_ARE = 3  # steps of one shape before it is recorded
 
 
-def cuda_graph(function: Callable) -> Callable:  # of no arguments: does what `function` does on the GPU
-    "Record a function of no arguments. It computes nothing meanwhile; what it returns, each replay fills."
+def cuda_graph(
+    function: Callable,  # of no arguments
+) -> Callable:  # of no arguments: does what `function` does on the GPU
+    "Record `function`. It computes nothing meanwhile; what it returns, each replay fills."
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = function()
@@ -122,7 +127,11 @@ def single_precision():
 class RecordedStep:
     "Steps on one batch, or on one of each domain, recorded when their shape has come `AS_THEY_ARE` times."
 
-    def __init__(self, step: PlainStep, record: Callable = cuda_graph):
+    def __init__(
+        self,
+        step: PlainStep,  # or one of Mix-Training
+        record: Callable = cuda_graph,  # of a function of no arguments: what takes its place
+    ):
         self.step, self.record, self.groups = step, record, step.optimizer.param_groups
         self.rates = [torch.zeros((), device=group["params"][0].device) for group in self.groups]
         self.taken, self.recorded = collections.Counter(), {}  # by shape
@@ -185,7 +194,10 @@ def _replay(self: RecordedStep, at, take, batches) -> torch.Tensor:
 class PreciseStep:
     "A step in single precision, where a GPU would take a shorter one."
 
-    def __init__(self, step):
+    def __init__(
+        self,
+        step,  # of any kind
+    ):
         self.step = step
 
     def __getattr__(self, name):
@@ -196,7 +208,11 @@ class PreciseStep:
             return self.step(batch, source)
 
 
-def recorded(step: PlainStep, world: World, accelerator) -> PreciseStep:
+def recorded(
+    step: PlainStep,  # or of another kind
+    world: World,
+    accelerator,
+) -> PreciseStep:
     "How `fit` takes a step on a GPU."
     if accelerator.num_processes == 1 and for_gpu(world) and type(step) in (PlainStep, MixStep):
         step = RecordedStep(step)
