@@ -210,7 +210,7 @@ def readable(table):
 
 def section(title, table, otherwise):
     text = otherwise if table is None else readable(table).to_markdown(index=False, disable_numparse=True)
-    return f"## {title}\n\n{text}"
+    return f"**{title}**\n\n{text}"
 
 
 def record(found, parts, head, seconds, folder):
@@ -220,7 +220,8 @@ def record(found, parts, head, seconds, folder):
                          for name, table in tables.items()])
     notes = [f"{head}; {seconds:.0f} s in all. Milliseconds of a step with its batch; a CPU trains on one thread. "
              "*GPU*: each kernel is launched by itself. *As trained*: a plain step is replayed (chapter 42). "
-             "*Over one network*: how many times the networks a second, by the column before it."]
+             "*Over one network*: how many times the networks a second, by the column before it. *Differs by*: the "
+             "largest share by which a loss differs from the CPU's in the first steps, from the same network."]
     notes += [section(parts[name][0], table, parts[name][2]) for name, table in found.items() if name != "steps"]
     write_table(numbers[["part", "row", "column", "value"]], Path(folder) / "gpu.csv", "What a GPU gives", "gpu", {},
                 readable(found["steps"]), "\n\n".join(notes), card=head.partition(";")[0], seconds=round(seconds))
