@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -111,7 +112,13 @@ def test_tutorial_and_its_answers_run_away_from_the_checkout(path, tmp_path_fact
     monkeypatch.delenv("XYIELD_RUNS", raising=False)
     monkeypatch.setenv("TQDM_DISABLE", "1")
     began = time.monotonic()
-    NotebookClient(with_answers(path), timeout=600, kernel_name="python3",
-                   resources={"metadata": {"path": str(elsewhere)}}).execute()
+    for last in (False, True):  # a kernel's reply gets lost now and then, and both wait for each other
+        try:
+            NotebookClient(with_answers(path), timeout=600 if last else 240, kernel_name="python3",
+                           resources={"metadata": {"path": str(elsewhere)}}).execute()
+            break
+        except CellTimeoutError:
+            if last:
+                raise
     print(f"{path.stem}: {time.monotonic() - began:.0f} s")
     assert (elsewhere / "runs").is_dir() or "pretrain" not in path.read_text()
