@@ -76,7 +76,7 @@ nightly:  ## like test, with the slow tests: kills over the whole smoke profile,
 # the digits that tests know are a CPU's; for a GPU there is tests/gpu_check.py
 pytest-test pytest-nightly:
 	$(THREADS) CUDA_VISIBLE_DEVICES= PATH="$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses $(cores) --dist loadscope --no-loadscope-reorder \
-		$(if $(filter %nightly,$@),-m 'slow or not slow' --junitxml=$(or $(XYIELD_RUNS),runs)/nightly.xml)
+		$(if $(filter %nightly,$@),-m 'slow or not slow' --timeout 7200 --junitxml=$(or $(XYIELD_RUNS),runs)/nightly.xml)
 
 chapters-test chapters-nightly:
 	$(THREADS) CUDA_VISIBLE_DEVICES= PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 1 --do-print --timing --skip-folder-re '^([_.]|experiments$(if $(filter %test,$@),|tutorials))'
