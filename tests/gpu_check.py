@@ -175,6 +175,7 @@ def two_processes(small, device):
     if device == "cuda" and torch.cuda.device_count() < 2:
         return None
     world, settings = worlds(small)["images"]
+    torch.set_num_threads(1)  # a forked process has none of its parent's threads, and would wait for them
     found = []
     for processes in (1, 2):
         with tempfile.TemporaryDirectory() as os.environ["XYIELD_RUNS"]:

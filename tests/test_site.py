@@ -316,7 +316,9 @@ def test_sliders_move_the_numbers_and_the_address(playground):
     slider.fill("25")  # percent: the others keep their ratio
     wait_for(page, "formula", "NbTaTiW")
     assert slider.get_attribute("aria-valuetext") == "25.0 atomic percent"
-    assert value(page, "simulator") > before["simulator"] and value(page, "ours") != before["ours"]
+    ours = "document.querySelector('#playground [data-value=ours]').textContent"
+    page.wait_for_function(f"before => parseFloat({ours}) != before", arg=before["ours"])
+    assert value(page, "simulator") > before["simulator"]
     page.wait_for_function("location.hash === '#NbTaTiW'")
     part(page, "at").fill("300")
     wait_for(page, "at-value", "300 K")

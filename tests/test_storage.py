@@ -565,6 +565,20 @@ def test_forty_pairs_of_processes_want_the_same_at_once(root, tmp_path):
         ("stored", 40), ("networks", 40), ("regressors", 40), ("records", 0), ("files", 0))]
 
 
+def test_what_a_process_left_that_was_killed_after_its_record_was_whole_is_removed(runs):
+    whole = rows_of(no_pretraining(BRIEF), seeds=[0])
+    names = sorted(p.name for p in (runs / "networks").iterdir())
+    for name in names:
+        path = runs / "networks" / name
+        for file in (path.with_suffix(".lock"), path.with_suffix(".progress")):
+            file.touch()
+        for file in (path, path.with_suffix(".progress")):
+            (path.parent / f".{file.name}-killed.part").mkdir()
+            (path.parent / f".{file.name}-killed.part" / "lock").touch()
+    assert rows_of(no_pretraining(BRIEF), seeds=[0]).equals(whole)
+    assert sorted(p.name for p in (runs / "networks").iterdir()) == names
+
+
 def test_a_folder_that_is_cleared_away_before_it_is_locked_is_made_again(runs, monkeypatch):
     acquire, taken = FileLock.acquire, []
 

@@ -823,6 +823,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'xyield.store._OffGpu.visit_If': ('5_workshop/store.html#_offgpu.visit_if', 'xyield/store.py'),
                               'xyield.store._checksum': ('5_workshop/store.html#_checksum', 'xyield/store.py'),
                               'xyield.store._clear_leftovers': ('5_workshop/store.html#_clear_leftovers', 'xyield/store.py'),
+                              'xyield.store._clear_up': ('5_workshop/store.html#_clear_up', 'xyield/store.py'),
                               'xyield.store._compiled': ('5_workshop/store.html#_compiled', 'xyield/store.py'),
                               'xyield.store._computed': ('5_workshop/store.html#_computed', 'xyield/store.py'),
                               'xyield.store._constants': ('5_workshop/store.html#_constants', 'xyield/store.py'),

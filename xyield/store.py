@@ -516,9 +516,11 @@ def stored(
     "The record of `identity`, from its file if that is whole, else computed."
     path = record_path(identity)
     found = whole_record(path, identity)
-    if found is not None:
-        return found
     lock, progress = path.with_suffix(".lock"), path.with_suffix(".progress")
+    if found is not None:
+        if lock.exists():
+            _clear_up(path, lock, progress)
+        return found
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         holding = FileLock(lock)
@@ -535,6 +537,15 @@ def stored(
     return found
 
 
+def _clear_up(path, lock, progress):
+    "Remove what a process left that was killed when its record was whole already."
+    with contextlib.suppress(OSError, Timeout), FileLock(lock, timeout=0):  # Timeout: it is alive
+        for file in (path, progress):
+            _clear_leftovers(file)
+        progress.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
+
+
 def _computed(path, identity, compute, progress):
     if archive := os.environ.get("XYIELD_ARCHIVE"):  # chapter 39
         raise ValueError(f"{path.parent.name}/{path.name} is not in {archive}; nothing is computed beside an archive")
@@ -544,6 +555,7 @@ def _computed(path, identity, compute, progress):
     except OSError as error:
         warnings.warn(f"{path} cannot be kept ({error}); computed for this time only", stacklevel=4)
         return found
+    _clear_leftovers(progress)
     progress.unlink(missing_ok=True)
     return load_record(path, identity)  # the same whether it was computed or read
 
