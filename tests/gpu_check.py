@@ -50,7 +50,8 @@ from xyield.training import (
 
 SHORT = {"pretrain": {"epochs": 2}}
 FEW, TOLERANCE = 6, 0.02  # steps whose losses are compared, and by what share they may differ
-MOVED = 1e-7  # on the CPU, the share by which weights are moved, to see what a last digit becomes in these steps
+MANY = 60  # steps on a GPU whose losses are compared, recorded and kernel by kernel
+MOVED = 1e-7  # the share by which weights are moved, to see what a last digit becomes in these steps
 ROUNDS, WARM = 5, 50  # timings of a step on a GPU, and steps before them: after them, each shape has been recorded
 
 
@@ -110,6 +111,11 @@ def compare(small, device):
                                for way, other in found.items() if way not in ("CPU", "GPU again")})
             if device == "cuda":
                 rows[-1]["GPU, twice the same"] = bool((found["GPU"] == found["GPU again"]).all())
+                plain, recorded, off = (torch.stack([loss.clone() for loss in itertools.islice(
+                    losses(world, stage, [0], Hardware(device), *how), MANY)])
+                    for how in ((False, start), (True, start), (False, moved(start))))
+                rows[-1] |= {"recorded, differs by": float((recorded - plain).abs().max()),
+                             "moved, differs by": float((off - plain).abs().max())}
     return pd.DataFrame(rows)
 
 
@@ -220,9 +226,11 @@ def record(found, parts, head, seconds, folder):
     numbers = pd.concat([table.rename_axis("row").reset_index().melt("row", var_name="column").assign(part=name)
                          for name, table in tables.items()])
     notes = [f"{head}; {seconds:.0f} s in all. Milliseconds of a step with its batch; a CPU trains on one thread. "
-             "*GPU*: each kernel is launched by itself. *As trained*: a plain step is replayed (chapter 42). "
+             "*GPU*: each kernel is launched by itself. *As trained*: a step is recorded and replayed (chapter 42). "
              "*Over one network*: how many times the networks a second, by the column before it. *Differs by*: the "
-             "largest share by which a loss differs from the CPU's in the first steps, from the same network."]
+             "largest share by which a loss differs from the CPU's in the first steps, from the same network. "
+             f"*Recorded, differs by*: the largest difference of a loss in {MANY} steps, replayed or one by one. "
+             "*Moved, differs by*: what a last digit of the weights makes of it."]
     notes += [section(parts[name][0], table, parts[name][2]) for name, table in found.items() if name != "steps"]
     write_table(numbers[["part", "row", "column", "value"]], Path(folder) / "gpu.csv", "What a GPU gives", "gpu", {},
                 readable(found["steps"]), "\n\n".join(notes), card=head.partition(";")[0], seconds=round(seconds))
@@ -257,6 +265,7 @@ def main(arguments=None):
     if device == "cuda":
         assert (first["GPU, differs by"] < TOLERANCE + 10 * first["CPU moved, differs by"]).all(), "losses differ"
         assert first["GPU, twice the same"].all(), "the same seed gives other numbers"
+        assert (first["recorded, differs by"] < TOLERANCE + 10 * first["moved, differs by"]).all(), "replays differ"
     return found
 
 

@@ -323,6 +323,8 @@ def exact(self: _LowerStep, s: Weights, names: list[str]) -> list[torch.Tensor]:
 # %% ../nbs/2_method/10_bilevel.ipynb #08efc3da
 def _random_state(device: torch.device) -> tuple:
     "State of the random number generators of the CPU and of `device`."
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        return None  # a graph keeps it by itself; chapter 42 records exact second derivatives only, which ask for none
     on_device = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
     return device, torch.get_rng_state(), on_device
 

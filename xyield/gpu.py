@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AS_THEY_ARE', 'resident_batches', 'forget_other', 'for_gpu', 'JudgedOnCpu', 'judged', 'cuda_graph',
-           'single_precision', 'RecordedStep', 'PreciseStep', 'recorded']
+           'single_precision', 'RecordedStep', 'RecordedBiLevelStep', 'PreciseStep', 'recorded']
 
 # %% ../nbs/5_workshop/42_gpu.ipynb #42aa0004
 import collections
@@ -20,7 +20,8 @@ from fastcore.basics import patch
 from torch.utils.data import DataLoader
 
 from .alloy_world import Alloys, _targets, epoch_batches
-from .methods import MixStep
+from .bilevel import BiRPT
+from .methods import BiLevelStep, MixStep
 from .training import PlainStep, World
 
 # %% ../nbs/5_workshop/42_gpu.ipynb #42aa000a
@@ -128,7 +129,7 @@ def single_precision():
 
 # %% ../nbs/5_workshop/42_gpu.ipynb #42aa0017
 class RecordedStep:
-    "Steps on one batch, or on one of each domain, recorded when their shape has come `AS_THEY_ARE` times."
+    "Steps on a batch, perhaps with some of the source, recorded when their shapes have come `AS_THEY_ARE` times."
 
     def __init__(
         self,
@@ -144,7 +145,7 @@ class RecordedStep:
 
     def __call__(self, batch, source) -> torch.Tensor:
         "As `PlainStep` does it."
-        batches = [batch, *itertools.islice(source or (), isinstance(self.step, MixStep))]
+        batches = [batch, *itertools.islice(source or (), self.source_batches())]
         shape = tuple((t.shape, t.dtype) for b in batches for t in b)
         self.taken[shape] += 1
         if self.taken[shape] > AS_THEY_ARE:
@@ -154,14 +155,20 @@ class RecordedStep:
                 return self._replay(*self.recorded[shape], batches)
         return self.step(batch, iter(batches[1:]))
 
+    def source_batches(self) -> int:
+        "How many batches of the source the next step takes."
+        return int(isinstance(self.step, MixStep))
+
+
 # %% ../nbs/5_workshop/42_gpu.ipynb #42aa0018
 @patch
 @contextlib.contextmanager
-def _rates_on_gpu(self: RecordedStep):
-    "Within the block the optimizer reads its learning rates from tensors."
+def _on_gpu(self: RecordedStep, **numbers):
+    "Within the block the optimizer can be recorded; `numbers` of it, such as `lr`, are read from these tensors."
     before = [dict(group) for group in self.groups]
-    for group, rate in zip(self.groups, self.rates, strict=True):
-        group |= {"lr": rate} | ({"capturable": True} if "capturable" in group else {})
+    for i, group in enumerate(self.groups):
+        group |= {name: tensors[i] for name, tensors in numbers.items()}
+        group |= {"capturable": True} if "capturable" in group else {}
     try:
         yield
     finally:
@@ -170,16 +177,25 @@ def _rates_on_gpu(self: RecordedStep):
 
 
 @patch
+def _take(self: RecordedStep, batch, source) -> torch.Tensor:
+    "The step, as it is recorded."
+    with self._on_gpu(lr=self.rates):
+        return self.step(batch, source)
+
+
+@patch
+def _fill(self: RecordedStep):
+    "Put where a recorded step reads it what has changed since."
+    for group, rate in zip(self.groups, self.rates, strict=True):
+        rate.fill_(group["lr"])
+
+
+@patch
 def _recording(self: RecordedStep, batches) -> tuple | None:
     "Where a batch has to be, and what takes the step; none, with a warning, if it cannot be recorded."
     at = [[t.clone() for t in b] for b in batches]
-
-    def take():
-        with self._rates_on_gpu():
-            return self.step(tuple(at[0]), map(tuple, at[1:]))
-
     try:
-        return at, self.record(take)
+        return at, self.record(lambda: self._take(tuple(at[0]), map(tuple, at[1:])))
     except RuntimeError as error:  # such as a loss that looks at a number
         warnings.warn(f"a step is not recorded ({str(error).splitlines()[0]}); it is taken as it is", stacklevel=2)
         return None
@@ -187,11 +203,84 @@ def _recording(self: RecordedStep, batches) -> tuple | None:
 
 @patch
 def _replay(self: RecordedStep, at, take, batches) -> torch.Tensor:
-    for group, rate in zip(self.groups, self.rates, strict=True):
-        rate.fill_(group["lr"])
+    self._fill()
     for there, here in zip(itertools.chain(*at), itertools.chain(*batches), strict=True):
         there.copy_(here)
     return take().clone()
+
+
+# %% ../nbs/5_workshop/42_gpu.ipynb #42aa001f
+class _AtFixedPlaces(BiRPT):
+    "Bi-RPT as it is recorded."
+
+    epsilon = property(lambda self: self.places.epsilon)
+
+    def _update_weights(self, theta, found):
+        with self.places._on_gpu(lr=self.places.rates):
+            super()._update_weights(theta, found)
+
+    def _update_masks(self, found, rate):
+        decayed = {which: {name: self.places.decay * d for name, d in found[which].items()}
+                   for which in ("d_m_s", "d_m_t")}
+        super()._update_masks(found | decayed, rate)
+
+
+# %% ../nbs/5_workshop/42_gpu.ipynb #42aa0020
+class RecordedBiLevelStep(RecordedStep):
+    "Steps of Bi-RPT, recorded: with the masks, ε and the decay of the rates at fixed places."
+
+    def __init__(
+        self,
+        step: BiLevelStep,
+        record: Callable = cuda_graph,  # as in `RecordedStep`
+    ):
+        super().__init__(step, record)
+        self.epsilon, self.decay = self.rates[0].new_zeros(2, dtype=torch.float64)
+        masks = step.method.m_s, step.method.m_t
+        self.masks = [{name: mask.clone() for name, mask in some.items()} for some in masks]
+
+    def source_batches(self):
+        return self.step.lower_steps if self.step.method.needs_source else 0
+
+    def _recording(self, batches):
+        method = self.step.method
+        suits = method.second_order == "exact" and bool(method.m_s) == bool(method.m_t)
+        return super()._recording(batches) if suits else None
+
+
+# %% ../nbs/5_workshop/42_gpu.ipynb #42aa0024
+@patch
+def _take(self: RecordedBiLevelStep, batch, source):
+    step, method, loss = copy.copy(self.step), copy.copy(self.step.method), self.step.method.source_loss
+    step.method, method.__class__, method.places = method, _AtFixedPlaces, self
+    method.source_loss, method.gamma = lambda *given: self.decay * loss(*given), self.decay * method.gamma
+    method.m_s, method.m_t = map(dict, self.masks)
+    with self._on_gpu(lr=[method.learning_rate] * len(self.groups)):
+        found = step(batch, source)
+    for held, new in zip(self.masks, (method.m_s, method.m_t), strict=True):
+        for name, mask in held.items():
+            mask.copy_(new[name])
+    return found
+
+
+@patch
+def _fill(self: RecordedBiLevelStep):
+    RecordedStep._fill(self)
+    method = self.step.method
+    self.epsilon.fill_(method.epsilon)
+    self.decay.fill_(self.groups[0]["lr"] / method.learning_rate)
+    for held, present in zip(self.masks, (method.m_s, method.m_t), strict=True):
+        for name, mask in held.items():
+            mask.copy_(present[name])
+
+
+@patch
+def _replay(self: RecordedBiLevelStep, at, take, batches):
+    loss, method = RecordedStep._replay(self, at, take, batches), self.step.method
+    method.m_s, method.m_t = map(dict, self.masks)
+    method.steps += 1
+    return loss
+
 
 # %% ../nbs/5_workshop/42_gpu.ipynb #42aa0019
 class PreciseStep:
@@ -217,6 +306,7 @@ def recorded(
     accelerator,
 ) -> PreciseStep:
     "How `fit` takes a step on a GPU."
-    if accelerator.num_processes == 1 and for_gpu(world) and type(step) in (PlainStep, MixStep):
-        step = RecordedStep(step)
+    kinds = {PlainStep: RecordedStep, MixStep: RecordedStep, BiLevelStep: RecordedBiLevelStep}
+    if accelerator.num_processes == 1 and for_gpu(world) and type(step) in kinds:
+        step = kinds[type(step)](step)
     return PreciseStep(step)
