@@ -330,8 +330,9 @@ def test_small_matrices_have_one_thread_and_others_theirs(monkeypatch):
     assert set(seen) == {1} and after == {2}
 
 
-def test_the_wheel_answers_at_once_in_an_empty_home(elsewhere):
-    home, environment = elsewhere
+def test_the_wheel_answers_at_once_in_an_empty_home(elsewhere, tmp_path):
+    (home := tmp_path / "home").mkdir()
+    environment = elsewhere[1] | {"HOME": str(home)}
     ask = ("import sys; from xyield.command_line import main; code = main(['predict', 'MoNbTaTiW']); "
            "print(*sys.modules); sys.exit(code)")
     done = subprocess.run([sys.executable, "-c", ask], cwd=home, env=environment, capture_output=True, text=True)
