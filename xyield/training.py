@@ -155,7 +155,7 @@ class Hardware:
     "Where to train; raises `ValueError` on a device or precision that there is not."
 
     device: str = "auto"  # a GPU if there is one; or "cpu", or a PyTorch device such as "cuda"
-    processes: int = 1  # GPUs of this machine; on the CPU only to try it out
+    processes: int = 1  # GPUs of this machine; on the CPU only to try it out, with one thread of PyTorch
     precision: str = "no"  # "bf16" for mixed precision
     threads: int = 1  # of the CPU, in each process
 
