@@ -175,6 +175,32 @@ def test_nothing_outlives_a_killed_reproduction_and_the_next_one_finishes(root, 
     assert MASTER not in os.environ
 
 
+SLOW_ORDER = """
+import sys, time
+from pathlib import Path
+from xyield import experiments
+
+class Notebook:
+    def __reduce__(self):  # it is long on its way to the process that is to run it
+        time.sleep(600)
+
+master = experiments.lead(Path(sys.argv[1]))
+with experiments._process() as process:
+    process.submit(print, Notebook())
+"""
+
+
+@needs_proc
+def test_no_process_outlives_a_master_that_was_killed_before_it_gave_the_order(tmp_path):
+    master = subprocess.Popen([sys.executable, "-c", SLOW_ORDER, tmp_path / "lock"], env=environment(tmp_path))
+    waiting = wait_for(lambda: notebooks(master.pid), 100)
+    below = descendants(master.pid)
+    assert set(waiting) <= below
+    master.kill()
+    master.wait()
+    wait_for(lambda: not any(alive(p) for p in below), 15)
+
+
 @pytest.mark.slow
 @needs_proc
 def test_whole_chain_killed_at_random_moments(root, tmp_path, reproduction):

@@ -302,6 +302,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                          'xyield/experiments.py'),
                                     'xyield.experiments._minutes_left': ( '5_workshop/experiments.html#_minutes_left',
                                                                           'xyield/experiments.py'),
+                                    'xyield.experiments._process': ('5_workshop/experiments.html#_process', 'xyield/experiments.py'),
                                     'xyield.experiments._tasks': ('5_workshop/experiments.html#_tasks', 'xyield/experiments.py'),
                                     'xyield.experiments._usage': ('5_workshop/experiments.html#_usage', 'xyield/experiments.py'),
                                     'xyield.experiments.check_parameters': ( '5_workshop/experiments.html#check_parameters',

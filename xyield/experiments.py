@@ -324,6 +324,11 @@ def _fork_server():
     context.set_forkserver_preload(LIBRARIES)
     return context
 
+
+def _process() -> ProcessPoolExecutor:
+    "A process for one notebook, which ends with the master also while it still waits for its notebook."
+    return ProcessPoolExecutor(1, _fork_server(), initializer=_follow_master)
+
 # %% ../nbs/5_workshop/37_experiments.ipynb #9fd9220b
 def _engine():
     "Papermill's engine that runs cells in this process."
@@ -361,7 +366,6 @@ def _execute(notebook: Path, executed: Path, parameters: dict):
     import nbformat
     import papermill
 
-    _follow_master()
     start = time.monotonic()
     papermill.engines.papermill_engines.register("this process", _engine())
     done = papermill.execute_notebook(str(notebook), None, parameters, "this process", kernel_name="python3",
@@ -383,7 +387,7 @@ def execute(
     check_parameters(notebook, parameters)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")  # notebooks run side by side, with a thread each
-    with ProcessPoolExecutor(1, _fork_server()) as process:
+    with _process() as process:
         process.submit(_execute, notebook, Path(executed).resolve(), parameters).result()
 
 # %% ../nbs/5_workshop/37_experiments.ipynb #26a00031

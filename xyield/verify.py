@@ -17,7 +17,7 @@ import pandas as pd
 from .claims import QUOTE, Tables, ledger, requoted
 from .experiments import ELSEWHERE, Task, code_cells, notebook_parameters, read_profile, read_tasks
 from .report import changed_files, read_sidecar
-from .store import atomic_path, code_record, notebook_version, project_root
+from .store import NO_PART, atomic_path, code_record, notebook_version, project_root
 
 # %% ../nbs/5_workshop/38_verify.ipynb #48f149b9
 FOLDERS = ("tables", "figures")
@@ -42,7 +42,7 @@ def changed_code(
     else:
         parts = _beginnings(notebook)
         now = code_record(list(parts.get(recorded.get("notebook"), [*parts.values()][-1])))
-    return sorted(name for name in recorded.keys() | now.keys() if recorded.get(name) != now.get(name))
+    return sorted(name for name in (recorded.keys() | now.keys()) - NO_PART if recorded.get(name) != now.get(name))
 
 # %% ../nbs/5_workshop/38_verify.ipynb #e02378d5
 @functools.cache
