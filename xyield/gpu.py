@@ -231,7 +231,7 @@ class RecordedBiLevelStep(RecordedStep):
 
     def __init__(
         self,
-        step: BiLevelStep,
+        step: BiLevelStep,  # of Bi-RPT
         record: Callable = cuda_graph,  # as in `RecordedStep`
     ):
         super().__init__(step, record)
