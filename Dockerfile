@@ -3,8 +3,9 @@
 #     docker run --rm -v "$PWD/out:/xyield/runs" xyield reproduce profile=smoke
 # Apptainer.def makes an Apptainer image of it.
 FROM python:3.11-slim-bookworm
+# besides git and make: libraries of the system that wheels of the lock load
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git make \
+    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 libgomp1 git make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /xyield
 # the libraries first: they change less often than the code

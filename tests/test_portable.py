@@ -2,8 +2,12 @@
 
 import json
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
@@ -41,6 +45,18 @@ def test_container_installs_the_lock_with_its_hashes_on_a_python_that_it_is_for(
     assert image == "python" and f"{version}.0" in SpecifierSet(re.search(r'requires-python = "(.+)"', project)[1])
     installs = [rest for word, rest in found if word == "RUN" and "pip install" in rest]
     assert installs and all("--require-hashes --requirement requirements.lock" in rest for rest in installs)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ldd is Linux's")
+def test_container_has_the_libraries_that_wheels_load_and_a_slim_image_lacks():
+    wheels = [Path(find_spec(name).origin).parent for name in ("lightgbm", "cv2")]
+    binaries = [path for folder in wheels for path in folder.rglob("*.so")]
+    assert len(binaries) >= 2
+    loaded = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=True).stdout
+    packages = {"libgomp.so.1": "libgomp1", "libGL.so.1": "libgl1", "libglib-2.0.so.0": "libglib2.0-0"}
+    installs = " ".join(rest for word, rest in instructions((ROOT / "Dockerfile").read_text()) if "apt-get" in rest)
+    for library, package in packages.items():
+        assert (library in loaded) == (package in installs.split()), library
 
 
 def test_container_runs_targets_that_the_makefile_has():
