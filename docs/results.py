@@ -56,7 +56,7 @@ def artefacts() -> list[Path]:
 
 COMMANDS = {  # what leaves the artefacts that no experiment does
     "speed": "make bench", "reproduction": "make cost", "portability": "make portability",
-    "gpu": "tests/gpu_check.py"}
+    "processors": "tests/benchmarks/processors.py", "gpu": "tests/gpu_check.py"}
 
 
 def _provenance(sidecar: Path, content: dict) -> str:

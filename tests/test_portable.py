@@ -12,6 +12,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 from tests.benchmarks.portability import compare, in_words
+from tests.benchmarks.processors import made_elsewhere
 
 ROOT = Path(__file__).parents[1]
 KNOWN = {"FROM", "RUN", "COPY", "WORKDIR", "ENV", "ENTRYPOINT", "CMD", "ARG", "LABEL", "USER"}
@@ -101,3 +102,11 @@ def test_a_table_of_another_arithmetic_is_compared_cell_by_cell(tmp_path):
     assert compare(first, other)["same"] == 11
     other.write_text(first.read_text().replace("b,2.0", "b,"))
     assert compare(first, other)["largest"] == float("inf")
+
+
+def test_tables_of_two_processors_are_compared_where_nothing_else_differs():
+    before = {"code": {"masks": "1"}, "parameters": {"seed": 0}, "profile": "laptop", "machine": {"processor": "first"}}
+    assert made_elsewhere(before, before | {"machine": {"processor": "second"}})
+    assert not made_elsewhere(before, before)
+    for change in ({"code": {"masks": "2"}}, {"parameters": {"seed": 1}}, {"profile": "smoke"}):
+        assert not made_elsewhere(before, before | {"machine": {"processor": "second"}} | change)
