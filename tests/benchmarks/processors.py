@@ -1,7 +1,7 @@
 """What another processor changed: writes `tables/processors`.
 
-Artefacts of which an earlier commit holds a version made on another processor, by the same code with the same parameters;
-so their sidecars say.
+Artefacts of which an earlier commit holds a version made on another processor, by the same code with the same
+parameters; so their sidecars say.
 
     python -m tests.benchmarks.processors [--before COMMIT] [--output FOLDER]
 """
