@@ -1,6 +1,6 @@
 # The two commands in a container, with the versions of requirements.lock:
 #     docker build -t xyield .
-#     docker run --rm -v "$PWD/out:/xyield/runs" xyield reproduce profile=smoke
+#     docker run --rm -v "$PWD/out:/xyield/runs" xyield reproduce archive profile=smoke
 # Apptainer.def makes an Apptainer image of it.
 FROM python:3.11-slim-bookworm
 # besides git and make: libraries of the system that wheels of the lock load
