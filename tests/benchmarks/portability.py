@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ def run(profile: str, folder: Path):
         execute(tasks[name].notebook, folder / f"{name}.ipynb", given)
 
 
-def compare(once: Path, other: Path) -> dict:
+def compare(once: Path | TextIO, other: Path) -> dict:
     "How a table differs from the first run's: its cells, and means that have an interval beside them."
     first, second = (pd.read_csv(p).filter(regex="^(?!seconds)") for p in (once, other))  # times are another matter
     numbers = list(first.select_dtypes("number"))
