@@ -29,7 +29,7 @@ import sysconfig
 import tempfile
 import types
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,11 @@ def digest(
     config,  # JSON-serialisable; the order of the keys does not matter
 ) -> str:  # 16 hexadecimal digits
     "A name for `config`, the same on every machine."
-    return hashlib.sha256(json.dumps(config, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
+    return _short_hash(json.dumps(config, sort_keys=True, allow_nan=False))
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _hash_table(value) -> str:
@@ -129,12 +133,15 @@ def _source(module: str) -> str:
     return Path(importlib.util.find_spec(f"xyield.{module}").origin).read_text()
 
 
-def _syntax(node):
+def _syntax(node) -> str:
     "A syntax tree as JSON; a field that is empty, or that an older Python does not have, is left out."
-    if isinstance(node, ast.AST):
-        fields = {name: _syntax(value) for name, value in ast.iter_fields(node) if value not in (None, [])}
-        return [type(node).__name__, fields]
-    return [_syntax(item) for item in node] if isinstance(node, list) else repr(node)
+    if isinstance(node, list):
+        return f"[{', '.join(map(_syntax, node))}]"
+    if not isinstance(node, ast.AST):
+        return json.dumps(repr(node))
+    fields = ((name, getattr(node, name, None)) for name in sorted(node._fields))
+    parts = [f'"{name}": {_syntax(value)}' for name, value in fields if value not in (None, [])]
+    return f'["{type(node).__name__}", {{{", ".join(parts)}}}]'
 
 
 class _OffGpu(ast.NodeTransformer):
@@ -146,38 +153,39 @@ class _OffGpu(ast.NodeTransformer):
         return None if "'cuda'" in tests and not node.orelse else self.generic_visit(node)
 
 
-def _tree(source: str, device: str) -> ast.Module:
-    tree = ast.parse(source)
-    return tree if device == "cuda" else _OffGpu().visit(tree)
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            package, _, name = (node.module or "").rpartition(".")
+            if (node.level == 1 and not package and name) or (node.level == 0 and package == "xyield"):
+                yield name
+            elif (node.level == 1 and not node.module) or (node.level == 0 and node.module == "xyield"):
+                yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("xyield."))
 
 
 @functools.cache  # most modules are in many closures
-def _without_docstrings(source: str, device: str = "cpu") -> list:  # JSON-serialisable
-    "Python source in a normal form, without comments and docstrings, as far as it runs on `device`."
-    tree = _tree(source, device)
+def _read(source: str, device: str) -> tuple[frozenset[str], str]:  # what it imports; its syntax tree as JSON
+    tree = ast.parse(source)
+    tree = tree if device == "cuda" else _OffGpu().visit(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return _syntax(tree)
+    return frozenset(_imported(tree)), _syntax(tree)
+
+
+def _without_docstrings(source: str, device: str = "cpu") -> str:
+    "Python source in a normal form, without comments and docstrings, as far as it runs on `device`."
+    return _read(source, device)[1]
 
 # %% ../nbs/5_workshop/36_store.ipynb #6e65742f
-@functools.cache
 def imports(
     source: str,  # Python code
     device: str = "cpu",  # "cuda": also what is imported for a GPU only
 ) -> frozenset[str]:  # names within the package, such as "simulator"
     "The modules of the package that `source` imports, at its top or within a function."
-    found = set()
-    for node in ast.walk(_tree(source, device)):
-        if isinstance(node, ast.ImportFrom):
-            package, _, name = (node.module or "").rpartition(".")
-            if (node.level == 1 and not package and name) or (node.level == 0 and package == "xyield"):
-                found.add(name)
-            elif (node.level == 1 and not node.module) or (node.level == 0 and node.module == "xyield"):
-                found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("xyield.")}
-    return frozenset(found)
+    return _read(source, device)[0]
 
 
 NO_PART = frozenset({"store", "experiments"})  # what finds, keeps and starts; other modules say what is computed
@@ -202,8 +210,8 @@ def code_version(
     device: str = "cpu",  # where they run; "cuda" takes in what a CPU never runs
 ) -> str:  # 16 hexadecimal digits
     "A hash over the code of `xyield`'s `modules` and of what they import: it changes when the code of a result does."
-    there = closure(*modules, device=device)
-    return digest({name: _without_docstrings(_source(name), device) for name in there})
+    there = [f'"{name}": {_without_docstrings(_source(name), device)}' for name in closure(*modules, device=device)]
+    return _short_hash(f"{{{', '.join(there)}}}")
 
 
 def source_hashes(
@@ -644,7 +652,7 @@ def _only_sets(cell: str) -> bool:
 @functools.cache
 def _version(source: str) -> str:
     "A hash of Python source, blind to comments and docstrings."
-    return digest(_without_docstrings(source))
+    return _short_hash(_without_docstrings(source))
 
 
 def _versions(cells: list[str]) -> tuple[list[str], set[str]]:
