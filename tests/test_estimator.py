@@ -271,7 +271,7 @@ def edited(monkeypatch, module, old, new):
 def test_a_comment_another_library_and_a_last_digit_cost_no_fit(shipped, monkeypatch):
     edited(monkeypatch, "softening", "# θ_c", "# the onset")
     edited(monkeypatch, "experts", "# GPa, s_w", "# GPa, of an element")
-    monkeypatch.setattr(store.importlib.metadata, "version", lambda name: "99")
+    monkeypatch.setattr(store, "_package_version", lambda name: "99")
     nudged = ALL.assign(yield_strength=ALL["yield_strength"] * (1 + 4e-16))
     monkeypatch.setattr(estimator, "all_measurements", lambda: nudged)
     monkeypatch.setattr(XYieldEstimator, "fit", lambda *_: pytest.fail("it was fitted"))

@@ -1,7 +1,6 @@
 """Peers' rows and estimators in the store: a changed question is computed anew, a damaged answer is never used."""
 
 import importlib
-import importlib.metadata
 import os
 import random
 import shutil
@@ -116,7 +115,7 @@ class FirstRows:
 
 
 def test_every_part_of_the_question_is_in_the_key(runs, monkeypatch):
-    version = importlib.metadata.version
+    version = store._package_version
     ask()
     changes = [dict(seeds=[1]), dict(protocol=FewShot(0.10)), dict(protocol=HeldOutSystems()),
                dict(protocol=FirstRows(9)), dict(protocol=FirstRows(10)),
@@ -130,7 +129,7 @@ def test_every_part_of_the_question_is_in_the_key(runs, monkeypatch):
     known = len(changes) + 1
     for n, package in enumerate(("scikit-learn", "lightgbm", "smt", "scipy", "numpy"), start=known + 1):
         with monkeypatch.context() as patch:
-            patch.setattr(importlib.metadata, "version",
+            patch.setattr(store, "_package_version",
                           lambda name, changed=package: "9.9" if name == changed else version(name))
             ask()
         assert len(records(runs)) == n, package

@@ -311,8 +311,8 @@ def lead(
     return held
 
 # %% ../nbs/5_workshop/37_experiments.ipynb #75642bd5
-LIBRARIES = ["__main__", "papermill", "execnb.shell", "matplotlib_inline.backend_inline", "seaborn", "lightgbm",
-             "sklearn.model_selection", "sklearn.gaussian_process", "torch._dynamo", "timm", "accelerate",
+LIBRARIES = ["__main__", "papermill", "execnb.shell", "matplotlib_inline.backend_inline", "seaborn", "numba",
+             "lightgbm", "sklearn.model_selection", "sklearn.gaussian_process", "torch._dynamo", "timm", "accelerate",
              "safetensors.torch", "smt.applications"]
 
 

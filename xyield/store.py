@@ -222,11 +222,14 @@ def source_hashes(
     return {name: hashlib.sha256(_source(name).encode()).hexdigest() for name in there}
 
 
+_package_version = functools.cache(importlib.metadata.version)  # reads a file
+
+
 def arithmetic(
     *packages: str,  # distribution names, besides those whose arithmetic is in every result
 ) -> dict[str, str]:  # name -> version
     "The libraries whose arithmetic and random numbers are in a result."
-    return {name: importlib.metadata.version(name) for name in sorted({"torch", "numpy", "scikit-learn", *packages})}
+    return {name: _package_version(name) for name in sorted({"torch", "numpy", "scikit-learn", *packages})}
 
 # %% ../nbs/5_workshop/36_store.ipynb #a1b20004
 def _installed(module: str) -> str | None:
@@ -617,7 +620,7 @@ def versions(
     *packages: str,  # distribution names
 ) -> dict:  # name -> version
     "Versions of Python and of the installed `packages`."
-    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}
+    return {"python": platform.python_version()} | {p: _package_version(p) for p in packages}
 
 # %% ../nbs/5_workshop/36_store.ipynb #dda57503
 def sha256(path: Path) -> str:
