@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import subprocess
@@ -24,6 +25,14 @@ def group(nodeid: str) -> str:
 def pytest_collection_modifyitems(items):
     ranks = {name: rank for rank, name in enumerate(FIRST)}
     items.sort(key=lambda item: ranks.get(group(item.nodeid), len(FIRST)))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # a million objects of the libraries, which stay: not looked through again and again
+
+
+def pytest_unconfigure():
+    gc.unfreeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,6 +1,7 @@
 """The site: complete, self-contained, free of broken links; and, in a browser, alive."""
 
 import configparser
+import gc
 import json
 import re
 import shutil
@@ -46,7 +47,11 @@ def site():
 @pytest.fixture(scope="module")
 def trees(site):
     pages = [path for path in site.rglob("*.html") if "_static" not in path.parts]
-    return {path.resolve(): BeautifulSoup(path.read_text(), "html.parser") for path in pages}
+    gc.disable()  # millions of objects that stay: to look for some that can go takes longer than to make them
+    found = {path.resolve(): BeautifulSoup(path.read_text(), "html.parser") for path in pages}
+    gc.enable()
+    gc.freeze()
+    return found
 
 
 def addresses(tree, *where):

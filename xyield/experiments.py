@@ -11,6 +11,7 @@ __all__ = ['TYPES', 'ELSEWHERE', 'KEYS', 'PARTS', 'ENDINGS', 'MASTER', 'LIBRARIE
 import ast
 import copy
 import functools
+import gc
 import graphlib
 import importlib.util
 import json
@@ -367,6 +368,7 @@ def _execute(notebook: Path, executed: Path, parameters: dict):
     import papermill
 
     start = time.monotonic()
+    gc.freeze()  # the libraries that came with this process
     papermill.engines.papermill_engines.register("this process", _engine())
     done = papermill.execute_notebook(str(notebook), None, parameters, "this process", kernel_name="python3",
                                       cwd=str(project_root()), progress_bar=False)
