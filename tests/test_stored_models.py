@@ -209,9 +209,10 @@ def test_a_stored_row_is_not_fitted_again(runs):
 
 @pytest.fixture
 def quick(monkeypatch):
-    "The default estimator with a sampler of four steps."
-    quick = XYieldEstimator(n_steps=4, n_kept=2, n_chains=1)
+    "The default estimator with a sampler of four steps, and every eighth measurement for all."
+    quick, points = XYieldEstimator(n_steps=4, n_kept=2, n_chains=1), xyield.estimator.all_measurements()
     monkeypatch.setattr(xyield.estimator, "of_all_measurements", lambda: clone(quick))
+    monkeypatch.setattr(xyield.estimator, "all_measurements", lambda: points.iloc[::8].reset_index(drop=True))
     return xyield.estimator.default_estimator
 
 
@@ -323,7 +324,7 @@ def test_damaged_machine_code_is_named_and_compiled_again(root, tmp_path):
     "What numba keeps beside the modules; all of it cut, as by a machine that lost its power."
     shutil.copytree(root / "xyield", tmp_path / "xyield", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": str(tmp_path)}
-    ask = [sys.executable, "-c", "from xyield.survey import strengths; print(strengths([300.0], range(9)))"]
+    ask = [sys.executable, "-c", "from xyield.survey import percentages; print(percentages(range(9)))"]
 
     def answer():
         return subprocess.run(ask, cwd=tmp_path, env=environment, capture_output=True, text=True)
