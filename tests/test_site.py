@@ -336,7 +336,7 @@ def test_sliders_move_the_numbers_and_the_address(playground):
     wait_for(page, "formula", "HfNbTaTiZr")
     assert page.locator("#playground circle.measured").count() > 3
     part(page, "points").locator("summary").click()
-    assert page.locator('[data-part="points"] a[href^="https://doi.org/10."]').count() > 3
+    page.locator('[data-part="points"] a[href^="https://doi.org/10."]').nth(3).wait_for()  # written once it is open
 
 
 def test_our_model_says_what_it_says_in_python(playground):
