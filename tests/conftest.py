@@ -75,7 +75,7 @@ def elsewhere(root, tmp_path_factory) -> tuple[Path, dict]:
 
 @pytest.fixture(scope="session")
 def board(root) -> pd.DataFrame:
-    "The committed entries, read, checked and scored; a matter of half a minute."
+    "The committed entries, read, checked and scored; a matter of ten seconds."
     from xyield.benchmark import leaderboard  # here, so that tests without it start sooner
 
     return leaderboard(root / "leaderboard")

@@ -13,7 +13,7 @@ from xyield.command_line import main
 from xyield.experiments import execute, notebook_parameters, read_profile, read_tasks
 
 BIN = Path(sys.executable).parent
-pytestmark = pytest.mark.timeout(3600)  # the first sets up a whole reproduction: six minutes, on a full machine fifteen
+pytestmark = pytest.mark.timeout(3600)  # the first makes a whole reproduction: four minutes, on a full machine fifteen
 
 
 def reproduce(root, runs, *more, targets=("all", "search")):
